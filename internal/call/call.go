@@ -1,0 +1,229 @@
+// Package call is a client's request from first byte to last: its ticket, its wait, its attempts, its answer.
+package call
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"corral/internal/dialect"
+	"corral/internal/dispatch"
+	"corral/internal/lane"
+	"corral/internal/relay"
+)
+
+// Queue is where a call waits for its turn.
+type Queue interface {
+	Acquire(context.Context, dispatch.Ticket) (dispatch.Grant, error)
+	Release(dispatch.Grant, dispatch.Outcome) bool
+}
+
+// Fleet knows the instances behind lanes.
+type Fleet interface {
+	// Target is how the lane's instance is reached; nil when the instance has been removed.
+	Target(lane.ID) *relay.Target
+	// Failed says that an instance could not be reached.
+	Failed(instance string, err error)
+}
+
+// Observer is told of every call at its end.
+type Observer interface {
+	Observe(Record)
+}
+
+// Desk serves calls.
+type Desk struct {
+	Queue    Queue
+	Fleet    Fleet
+	Observer Observer
+	Log      *slog.Logger
+
+	pace pace
+}
+
+// Request is a client's request as the gateway understood it.
+type Request struct {
+	ID       string
+	Route    dialect.Route
+	Envelope dialect.Envelope
+	Class    dispatch.Class
+	Tenant   string
+	Arrival  time.Time
+}
+
+// maxAvoid bounds how many failed instances a ticket remembers, so that it stays small.
+const maxAvoid = 3
+
+// call is one request on its way.
+type call struct {
+	desk   *Desk
+	req    Request
+	w      http.ResponseWriter
+	r      *http.Request
+	ticket dispatch.Ticket
+	beats  *beats
+	record Record
+}
+
+// Serve answers a request: it waits for a grant, has it carried out, and tries elsewhere when an instance
+// refused to start. The client hears a heartbeat until its answer begins.
+func (d *Desk) Serve(w http.ResponseWriter, r *http.Request, req Request) {
+	c := &call{
+		desk: d, req: req, w: w, r: r,
+		ticket: dispatch.Ticket{ID: req.ID, Class: req.Class, Tenant: req.Tenant, Arrival: req.Arrival},
+		record: Record{
+			ID: req.ID, Path: req.Route.Path, Model: req.Envelope.Model, Tenant: req.Tenant,
+			Stream: req.Envelope.Stream, Role: req.Class.Role, Arrival: req.Arrival,
+		},
+	}
+	defer c.finish()
+	c.beats = startBeats(w, r, req.Route, req.Envelope.Stream)
+	defer c.beats.stop() // also when the connection is cut by a panic
+	for {
+		grant, err := d.Queue.Acquire(r.Context(), c.ticket)
+		if err != nil {
+			c.refused(err)
+			return
+		}
+		if c.attempt(grant) {
+			return
+		}
+	}
+}
+
+// attempt carries out one grant; false if the instance did not start the work and another should.
+func (c *call) attempt(grant dispatch.Grant) bool {
+	c.record.granted(grant)
+	target := c.desk.Fleet.Target(grant.Lane)
+	if target == nil { // removed between the grant and now
+		c.desk.Queue.Release(grant, dispatch.Outcome{Result: dispatch.Unstarted})
+		return false
+	}
+	c.record.Instance = target.Name
+	ctx, hangUp := context.WithCancel(context.WithoutCancel(c.r.Context()))
+	run := &run{call: c, grant: grant, target: target, hangUp: hangUp}
+	if !c.req.Envelope.Stream {
+		// Ollama does not stop a prefill, so a stream is listened to until its first byte: then the end of
+		// the prefill is known. A plain answer says nothing before its end, so it is closed at once.
+		defer context.AfterFunc(c.r.Context(), hangUp)()
+	}
+	resp, err := target.Do(ctx, c.r.Method, c.r.URL.RequestURI(), c.r.Header, c.req.Envelope.Body)
+	switch {
+	case c.gone():
+		run.abandon(resp)
+		return true
+	case err != nil:
+		return run.failed(err)
+	case resp.StatusCode == http.StatusServiceUnavailable:
+		return run.busy(resp)
+	}
+	defer context.AfterFunc(c.r.Context(), hangUp)()
+	run.deliver(resp)
+	return true
+}
+
+// gone says whether the client has left.
+func (c *call) gone() bool { return c.r.Context().Err() != nil }
+
+// avoid makes the ticket try an instance last.
+func (c *call) avoid(instance string) {
+	c.ticket.Avoid = slices.DeleteFunc(slices.Clone(c.ticket.Avoid), func(s string) bool { return s == instance })
+	if len(c.ticket.Avoid) >= maxAvoid {
+		c.ticket.Avoid = c.ticket.Avoid[1:]
+	}
+	c.ticket.Avoid = append(c.ticket.Avoid, instance)
+}
+
+// refused answers a call that got no grant.
+func (c *call) refused(err error) {
+	var load *dispatch.LoadError
+	switch {
+	case c.gone():
+		c.record.Outcome = OutcomeLeft
+	case errors.Is(err, dispatch.ErrFull):
+		c.record.Outcome = OutcomeFull
+		status, message, retry := Full(c.req.Route.Dialect)
+		c.w.Header().Set("Retry-After", retry)
+		c.fail(status, message)
+	case errors.Is(err, dispatch.ErrGone):
+		e := c.req.Route.NotFound(c.req.Envelope.Model)
+		c.fail(e.Status, e.Message)
+	case errors.As(err, &load):
+		c.fail(load.Status, load.Message)
+	default:
+		c.fail(http.StatusInternalServerError, err.Error())
+	}
+}
+
+// Full is how a dialect says that the queue takes no more: Ollama's own words, or what SDKs retry.
+func Full(d dialect.Dialect) (status int, message, retryAfter string) {
+	if d == dialect.Ollama {
+		return http.StatusServiceUnavailable, "server busy, please try again.  maximum pending requests exceeded", "30"
+	}
+	return http.StatusTooManyRequests, "Corral's queue is full, please try again later", "30"
+}
+
+// fail ends the call with an error in the client's dialect: as a status while none is committed, else as the
+// stream's own error event, else by cutting the connection, which every client takes for an error.
+func (c *call) fail(status int, message string) {
+	if c.record.Outcome == "" {
+		c.record.Outcome = OutcomeFailed
+	}
+	c.record.Error = message
+	committed := c.beats.stop()
+	switch {
+	case !committed:
+		c.record.Status = status
+		c.setHeader()
+		WriteError(c.w, c.req.Route.Dialect, status, message)
+	case c.req.Envelope.Stream:
+		c.record.Status = http.StatusOK
+		c.endStream(status, message)
+	default:
+		c.record.Status = http.StatusOK
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// endStream closes a stream that has begun with the dialect's own error event.
+func (c *call) endStream(status int, message string) {
+	_, _ = c.w.Write(c.req.Route.StreamError(status, message))
+	_ = http.NewResponseController(c.w).Flush()
+}
+
+// setHeader says what happened to the request.
+func (c *call) setHeader() {
+	h := c.w.Header()
+	h.Set("X-Request-Id", c.req.ID)
+	h.Set("X-Corral-Queue-Ms", strconv.FormatInt(c.record.Queued.Milliseconds(), 10))
+	h.Set("X-Corral-Attempts", strconv.Itoa(c.record.Attempts))
+	if c.record.Instance != "" {
+		h.Set("X-Corral-Instance", c.record.Instance)
+	}
+	if c.req.Envelope.Stream {
+		h.Set("X-Accel-Buffering", "no")
+	}
+}
+
+// finish reports the call; a panic that cuts the connection goes on its way.
+func (c *call) finish() {
+	c.record.Total = time.Since(c.req.Arrival)
+	if c.record.Outcome == "" {
+		c.record.Outcome = OutcomeFailed
+	}
+	c.desk.Observer.Observe(c.record)
+}
+
+// WriteError sends an error in a dialect's own form.
+func WriteError(w http.ResponseWriter, d dialect.Dialect, status int, message string) {
+	contentType, body := d.ErrorBody(status, message)
+	h := w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+}

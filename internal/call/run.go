@@ -1,0 +1,199 @@
+package call
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"corral/internal/dialect"
+	"corral/internal/dispatch"
+	"corral/internal/relay"
+)
+
+// run is one attempt while it holds its grant.
+type run struct {
+	call    *call
+	grant   dispatch.Grant
+	target  *relay.Target
+	hangUp  context.CancelFunc // closes the connection to the instance
+	release sync.Once
+}
+
+// free gives the slot back.
+func (u *run) free(result dispatch.Result) {
+	u.freeWith(dispatch.Outcome{Result: result, Unload: u.call.req.Envelope.KeepAliveZero})
+}
+
+func (u *run) freeWith(o dispatch.Outcome) {
+	u.release.Do(func() {
+		u.call.desk.Queue.Release(u.grant, o)
+		u.hangUp()
+	})
+}
+
+// hold gives the slot back after a while: the instance is still busy with work that nobody waits for.
+func (u *run) hold(d time.Duration) {
+	u.hangUp()
+	time.AfterFunc(d, func() { u.free(dispatch.Cancelled) })
+}
+
+// abandon ends an attempt whose client has left before the answer began.
+func (u *run) abandon(resp *http.Response) {
+	c := u.call
+	c.record.Outcome = OutcomeLeft
+	if resp != nil { // a stream's first byte is here: the prefill is over
+		_ = resp.Body.Close()
+		u.hold(minHold)
+		return
+	}
+	u.hold(c.desk.pace.rest(u.grant.Lane, c.req.Envelope.PromptBytes, time.Since(u.grant.At)))
+}
+
+// failed ends an attempt that got no answer; false if it never started, so that another instance can do it.
+func (u *run) failed(err error) bool {
+	c := u.call
+	c.desk.Fleet.Failed(u.target.Name, err)
+	if relay.Unstarted(err) {
+		c.desk.Log.Debug("attempt did not start", "request", c.req.ID, "instance", u.target.Name, "error", err)
+		u.free(dispatch.Unstarted)
+		c.avoid(u.target.Name)
+		return false
+	}
+	u.free(dispatch.Failed)
+	c.fail(http.StatusBadGateway, fmt.Sprintf("instance %s broke the connection before it answered", u.target.Name))
+	return true
+}
+
+// busy ends an attempt that the instance refused with 503: it has evicted the model, or is loading it.
+func (u *run) busy(resp *http.Response) bool {
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
+	_ = resp.Body.Close()
+	u.freeWith(dispatch.Outcome{Result: dispatch.Unstarted, Reload: true})
+	u.call.avoid(u.target.Name)
+	return false
+}
+
+// deliver carries the instance's answer to the client.
+func (u *run) deliver(resp *http.Response) {
+	c := u.call
+	c.record.FirstByte = time.Since(u.grant.At)
+	if c.req.Envelope.Stream {
+		c.desk.pace.observe(u.grant.Lane, c.req.Envelope.PromptBytes, c.record.FirstByte)
+	}
+	committed := c.beats.stop()
+	if committed && resp.StatusCode != http.StatusOK {
+		u.lateError(resp)
+		return
+	}
+	if !committed {
+		relay.CopyHeader(c.w.Header(), resp.Header)
+		c.setHeader()
+	}
+	c.record.Status = resp.StatusCode
+	if resp.ContentLength >= 0 && resp.ContentLength <= relay.Buffer {
+		u.plain(resp, committed)
+		return
+	}
+	u.stream(resp, committed)
+}
+
+// lateError tells a client that has status 200 already what the instance answered.
+func (u *run) lateError(resp *http.Response) {
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	_ = resp.Body.Close()
+	u.free(result(resp.StatusCode))
+	u.call.fail(resp.StatusCode, dialect.ErrorMessage(body))
+}
+
+// plain reads a whole answer of known length, frees the slot, then writes: a slow client costs no slot.
+func (u *run) plain(resp *http.Response, committed bool) {
+	c := u.call
+	body := make([]byte, resp.ContentLength)
+	_, err := io.ReadFull(resp.Body, body)
+	_ = resp.Body.Close()
+	switch {
+	case err != nil && c.gone():
+		u.abandon(nil)
+		return
+	case err != nil:
+		u.free(dispatch.Failed)
+		c.desk.Fleet.Failed(u.target.Name, err)
+		clear(c.w.Header())
+		c.fail(http.StatusBadGateway, fmt.Sprintf("instance %s broke off its answer", u.target.Name))
+		return
+	}
+	u.free(result(resp.StatusCode))
+	c.record.Outcome = outcome(resp.StatusCode)
+	if resp.StatusCode >= http.StatusBadRequest {
+		c.record.Error = dialect.ErrorMessage(body)
+	}
+	if !committed {
+		c.w.WriteHeader(resp.StatusCode)
+	}
+	n, err := c.w.Write(body)
+	c.record.Bytes = int64(n)
+	if err != nil {
+		c.record.Outcome = OutcomeLeft
+	}
+}
+
+// stream passes pieces on as they come and makes sure that a stream that broke ends in an error.
+func (u *run) stream(resp *http.Response, committed bool) {
+	c := u.call
+	if !committed {
+		c.w.WriteHeader(resp.StatusCode)
+	}
+	var tail *dialect.Tail // of a stream; a long plain answer has no end marker but its length
+	if c.req.Envelope.Stream && resp.StatusCode == http.StatusOK {
+		tail = c.req.Route.Tail()
+	}
+	whole := false // written before Stream returns, in its call of ended
+	err := relay.Stream(c.w, resp.Body, tail, func(err error) {
+		whole = err == nil && (tail == nil || tail.Complete())
+		switch {
+		case whole:
+			u.free(result(resp.StatusCode))
+		case c.gone() || errors.Is(err, relay.ErrSlowClient):
+			u.hold(minHold) // the instance notices within a batch
+		default:
+			u.free(dispatch.Failed)
+		}
+	})
+	switch {
+	case err != nil || c.gone():
+		c.record.Outcome = OutcomeLeft
+	case whole:
+		c.record.Outcome = outcome(resp.StatusCode)
+	case tail != nil:
+		c.record.Outcome = OutcomeBroken
+		c.record.Error = fmt.Sprintf("instance %s broke off its answer", u.target.Name)
+		if !tail.AtBoundary() {
+			_, _ = c.w.Write(c.req.Route.Separator())
+		}
+		c.endStream(http.StatusBadGateway, c.record.Error)
+	default:
+		c.record.Outcome = OutcomeBroken
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func result(status int) dispatch.Result {
+	if status >= http.StatusInternalServerError {
+		return dispatch.Failed
+	}
+	return dispatch.Done
+}
+
+func outcome(status int) Outcome {
+	switch {
+	case status >= http.StatusInternalServerError:
+		return OutcomeFailed
+	case status >= http.StatusBadRequest:
+		return OutcomeRejected
+	}
+	return OutcomeAnswered
+}

@@ -1,0 +1,81 @@
+package dialect
+
+import (
+	"bytes"
+	"encoding/json"
+)
+
+// dropOptions returns a copy of body without the load options in the set drop
+// (one bit per option) in the objects at spans. All occurrences go, so that
+// an earlier duplicate does not come back to life. Ollama counts an option that
+// is null as set ("num_batch": null means 512, not automatic), and would reload
+// the model for it.
+func dropOptions(body []byte, spans []span, drop uint8) []byte {
+	out := make([]byte, 0, len(body))
+	at := 0
+	for _, sp := range spans {
+		out = append(out, body[at:sp.from]...)
+		out = dropMembers(out, body[sp.from:sp.to], func(name []byte) bool {
+			o, ok := optionNamed(name)
+			return ok && drop&(1<<o) != 0
+		})
+		at = sp.to
+	}
+	return append(out, body[at:]...)
+}
+
+// dropMembers appends obj, a valid JSON object, to dst without the members that
+// drop names. A member goes with the comma before it, or after it if no
+// member is left before it; all other bytes stay.
+func dropMembers(dst, obj []byte, drop func(name []byte) bool) []byte {
+	s := scanner{b: obj}
+	at, prevEnd := 0, 0          // copied up to; end of the member before
+	kept, atHead := false, false // a kept member went by; all so far were dropped
+	s.object(0, func(m member) {
+		if atHead {
+			at = m.start
+			atHead = false
+		}
+		switch {
+		case !drop(s.name(m)):
+			kept = true
+		case kept:
+			dst = append(dst, obj[at:prevEnd]...)
+			at = m.end
+		default:
+			dst = append(dst, obj[at:m.start]...)
+			at = m.end
+			atHead = true
+		}
+		prevEnd = m.end
+	})
+	return append(dst, obj[at:]...)
+}
+
+// WithModel returns a copy of body that asks for model: every top-level `model`
+// string is replaced, all other bytes stay. A body that is no JSON object, or
+// names no model, is returned as it is.
+func WithModel(body []byte, model string) []byte {
+	s := scanner{b: body}
+	s.space()
+	if s.peek() != '{' {
+		return body
+	}
+	name, err := json.Marshal(model)
+	if err != nil {
+		return body // a string always marshals
+	}
+	var out []byte
+	at := 0
+	s.object(0, func(m member) {
+		if s.val(m)[0] == '"' && bytes.EqualFold(s.name(m), []byte("model")) {
+			out = append(out, body[at:m.valStart]...)
+			out = append(out, name...)
+			at = m.end
+		}
+	})
+	if at == 0 {
+		return body
+	}
+	return append(out, body[at:]...)
+}
