@@ -41,6 +41,8 @@ func startBeats(w http.ResponseWriter, r *http.Request, route dialect.Route, str
 	default:
 		b.beat = func() bool { return b.commit(route, stream) }
 	}
+	b.mu.Lock() // a tick may come before its timer is known
+	defer b.mu.Unlock()
 	b.timer = time.AfterFunc(b.every, b.tick)
 	return b
 }

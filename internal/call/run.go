@@ -155,6 +155,8 @@ func (u *run) stream(resp *http.Response, committed bool) {
 	err := relay.Stream(c.w, resp.Body, tail, func(err error) {
 		whole = err == nil && (tail == nil || tail.Complete())
 		switch {
+		case whole && tail != nil && tail.Failed():
+			u.free(dispatch.Failed)
 		case whole:
 			u.free(result(resp.StatusCode))
 		case c.gone() || errors.Is(err, relay.ErrSlowClient):
@@ -166,6 +168,9 @@ func (u *run) stream(resp *http.Response, committed bool) {
 	switch {
 	case err != nil || c.gone():
 		c.record.Outcome = OutcomeLeft
+	case whole && tail != nil && tail.Failed():
+		c.record.Outcome = OutcomeBroken
+		c.record.Error = fmt.Sprintf("instance %s ended its stream with an error", u.target.Name)
 	case whole:
 		c.record.Outcome = outcome(resp.StatusCode)
 	case tail != nil:

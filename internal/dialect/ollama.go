@@ -14,6 +14,7 @@ type lines struct {
 	escaped  bool
 	inValue  bool // past the colon of a member of the outermost object
 	ends     bool // this line is the last one
+	failed   bool // and it is an error
 	keyLen   uint8
 	key      [5]byte // first bytes of the member's name
 }
@@ -88,7 +89,7 @@ func (l *lines) outermost(c byte) {
 	case ':':
 		l.inValue = true
 		if l.named("error") {
-			l.ends = true
+			l.ends, l.failed = true, true
 		}
 	case ',':
 		l.inValue = false

@@ -15,6 +15,7 @@ type Tail struct {
 	// SSE: the line that is not over yet, and the event it is in.
 	inEvent bool // a field of an event has gone by, its blank line has not
 	ending  bool // the event ends the stream; complete at its blank line
+	failed  bool // the event that ends it is an error
 	lineLen int
 	head    [headLen]byte // the line's first bytes
 }
@@ -49,6 +50,9 @@ func (r Route) Tail() *Tail {
 // response.completed, .failed or .incomplete with its blank line; a data line
 // with an OpenAI error. Text inside of strings and tool arguments never counts.
 func (t *Tail) Complete() bool { return t.complete }
+
+// Failed tells whether a complete stream ended with the instance's own error.
+func (t *Tail) Failed() bool { return t.complete && (t.failed || t.lines.failed) }
 
 // AtBoundary tells whether all bytes so far are whole NDJSON objects or whole
 // server-sent events, so that an event of one's own may be appended.
@@ -136,18 +140,20 @@ func (t *Tail) line(line []byte) {
 		if string(value) == "[DONE]" {
 			t.complete = true
 		} else if bytes.HasPrefix(value, []byte(`{"error":`)) {
-			t.ending = true
+			t.ending, t.failed = true, true
 		}
 	case "event":
-		t.ending = endsStream(value)
+		t.ending, t.failed = endsStream(value)
 	}
 }
 
-// endsStream tells whether an event is the last of its stream.
-func endsStream(event []byte) bool {
+// endsStream tells whether an event is the last of its stream, and an error.
+func endsStream(event []byte) (ends, failed bool) {
 	switch string(event) {
-	case "message_stop", "error", "response.completed", "response.failed", "response.incomplete":
-		return true
+	case "message_stop", "response.completed", "response.incomplete":
+		return true, false
+	case "error", "response.failed":
+		return true, true
 	}
-	return false
+	return false, false
 }

@@ -24,12 +24,17 @@ type Target struct {
 // LoopHeader marks every request that Corral sends. One that arrives with it came round in a circle.
 const LoopHeader = "X-Corral-Via"
 
+// DialFunc opens a connection.
+type DialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
+
 // NewTransport is a transport for one instance. It has no timeout for headers, because Ollama sends none
 // before its first token, and no compression: answers pass as they come. HTTP/1.1 only, as Ollama speaks it.
-func NewTransport() *http.Transport {
-	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}
+func NewTransport(dial DialFunc) *http.Transport {
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext
+	}
 	return &http.Transport{
-		DialContext:         dialer.DialContext,
+		DialContext:         dial,
 		TLSHandshakeTimeout: 10 * time.Second,
 		MaxIdleConnsPerHost: 256,
 		IdleConnTimeout:     90 * time.Second,

@@ -1,0 +1,250 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"corral/internal/config"
+	"corral/internal/dialect"
+	"corral/internal/dispatch"
+	"corral/internal/lane"
+)
+
+// model is a name that an instance knows, and what it stands for.
+type model struct {
+	name   string // as the instance spells it
+	digest string // of the manifest
+	details
+}
+
+// details are what a manifest stands for. They never change for a digest.
+type details struct {
+	weights   string // short id of the weights
+	signature string // load options in the Modelfile
+	embeds    bool   // an embedding model: it cannot complete, and Ollama runs it one request at a time
+}
+
+type tagsAnswer struct {
+	Models []struct {
+		Name   string `json:"name"`
+		Digest string `json:"digest"`
+	} `json:"models"`
+}
+
+// showTimeout bounds the question what a model is, and showsAtOnce how many are asked together.
+const (
+	showTimeout = 10 * time.Second
+	showsAtOnce = 4
+)
+
+// takeInventory learns which models the instance has and tells the dispatcher of its lanes.
+func (in *instance) takeInventory(ctx context.Context) error {
+	var tags tagsAnswer
+	if _, err := in.getJSON(ctx, probeTimeout, "/api/tags", &tags); err != nil {
+		return err
+	}
+	found := make([]*model, len(tags.Models))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(showsAtOnce)
+	for i, row := range tags.Models {
+		if dialect.IsCloud(row.Name) {
+			continue // runs elsewhere: it needs no slot
+		}
+		group.Go(func() (err error) {
+			found[i], err = in.describe(ctx, row.Name, row.Digest)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	models := make(map[string]*model, len(found))
+	for _, m := range found {
+		if m != nil {
+			models[dialect.CanonicalModel(m.name)] = m
+		}
+	}
+	in.fleet.mu.Lock()
+	in.models = models
+	in.fleet.mu.Unlock()
+	in.fleet.syncLanes(in)
+	return nil
+}
+
+type showAnswer struct {
+	Modelfile    string   `json:"modelfile"`
+	Parameters   string   `json:"parameters"`
+	Capabilities []string `json:"capabilities"`
+}
+
+// describe asks what a model is, once a digest. A model that the instance cannot describe is left out.
+func (in *instance) describe(ctx context.Context, name, digest string) (*model, error) {
+	f := in.fleet
+	f.mu.RLock()
+	d, known := f.details[digest]
+	f.mu.RUnlock()
+	if !known {
+		ctx, cancel := context.WithTimeout(ctx, showTimeout)
+		defer cancel()
+		var show showAnswer
+		err := in.postJSON(ctx, "/api/show", map[string]string{"model": name}, &show)
+		var status *statusError
+		switch {
+		case errors.As(err, &status):
+			f.log.Warn("model left out: its instance cannot describe it", "instance", in.name, "model", name, "error", err)
+			return nil, nil
+		case err != nil:
+			return nil, fmt.Errorf("show %s: %w", name, err)
+		}
+		d = show.details(digest)
+		f.mu.Lock()
+		f.details[digest] = d
+		f.mu.Unlock()
+	}
+	return &model{name: name, digest: digest, details: d}, nil
+}
+
+// details reads what identifies the weights: the blob that the Modelfile names in FROM; without one (weights in
+// another format) the manifest stands for them. Adapters change the weights, so they are part of the id.
+func (s showAnswer) details(digest string) details {
+	var blobs []string
+	for line := range strings.Lines(s.Modelfile) {
+		word, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if strings.EqualFold(word, "FROM") || strings.EqualFold(word, "ADAPTER") {
+			if _, hash, ok := strings.Cut(path.Base(strings.ReplaceAll(rest, `\`, "/")), "sha256-"); ok {
+				blobs = append(blobs, shortID(hash))
+			}
+		}
+	}
+	if len(blobs) == 0 {
+		blobs = []string{shortID(strings.TrimPrefix(digest, "sha256:"))}
+	}
+	return details{
+		weights:   strings.Join(blobs, "+"),
+		signature: dialect.ParametersSignature(s.Parameters),
+		embeds:    slices.Contains(s.Capabilities, "embedding") && !slices.Contains(s.Capabilities, "completion"),
+	}
+}
+
+// shortID is enough of a hash to tell weights apart.
+func shortID(hash string) string { return hash[:min(len(hash), 12)] }
+
+// syncLanes tells the dispatcher which lanes the instance has.
+func (f *Fleet) syncLanes(in *instance) {
+	f.mu.Lock()
+	specs := in.laneSpecs()
+	var gone []lane.ID
+	for id, owner := range f.lanes {
+		if owner == in && specs[id] == nil {
+			gone = append(gone, id)
+			delete(f.lanes, id)
+		}
+	}
+	for id := range specs {
+		f.lanes[id] = in
+	}
+	stopped := in.ctx.Err() != nil
+	f.mu.Unlock()
+	if stopped {
+		return
+	}
+	for _, id := range gone {
+		f.dispatcher.DropLane(id)
+	}
+	for _, spec := range specs {
+		f.dispatcher.SetLane(*spec)
+	}
+}
+
+// laneSpecs is one lane for every weights that the instance may serve. The caller holds Fleet.mu.
+func (in *instance) laneSpecs() map[lane.ID]*dispatch.LaneSpec {
+	specs := map[lane.ID]*dispatch.LaneSpec{}
+	for name, m := range in.models {
+		if !in.config.Serves(name) {
+			continue
+		}
+		id := lane.NewID(in.name, m.weights)
+		spec := specs[id]
+		if spec == nil {
+			spec = &dispatch.LaneSpec{
+				ID: id, Instance: in.name, Weights: m.weights, Order: in.order, Models: map[string]bool{},
+				Slots: slotsOf(in.config, m), Limit: in.config.Limit,
+			}
+			for _, role := range []lane.Role{lane.Generate, lane.Embed} {
+				if in.config.HasRole(string(role)) {
+					spec.Roles = append(spec.Roles, role)
+				}
+			}
+			specs[id] = spec
+		}
+		spec.Models[shortName(name)] = true
+	}
+	return specs
+}
+
+// slotsOf is how many requests of a model the instance runs at once: as configured, else one, Ollama's own
+// default. Embedding models always run one at a time, whatever OLLAMA_NUM_PARALLEL says.
+func slotsOf(c config.Instance, m *model) int {
+	if c.Slots == 0 || m.embeds {
+		return 1
+	}
+	return c.Slots
+}
+
+// maxName bounds a model's name in a ticket, in bytes.
+const maxName = 96
+
+// shortName is a canonical name as tickets carry it: very long ones are cut, and told apart by a hash.
+func shortName(canonical string) string {
+	if len(canonical) <= maxName {
+		return canonical
+	}
+	return canonical[:maxName-17] + "~" + hash16(canonical)
+}
+
+type psAnswer struct {
+	Models []struct {
+		Name      string    `json:"name"`
+		ExpiresAt time.Time `json:"expires_at"`
+	} `json:"models"`
+}
+
+// checkLoaded closes the lanes whose weights the instance has unloaded since, and says when to look again: when
+// the first of the loaded models is due to go, so that no request finds it gone and loads it in its own name.
+func (in *instance) checkLoaded(ctx context.Context, started time.Time) (next time.Duration, err error) {
+	var ps psAnswer
+	if _, err := in.getJSON(ctx, probeTimeout, "/api/ps", &ps); err != nil {
+		return 0, err
+	}
+	next = pollEvery
+	f := in.fleet
+	f.mu.RLock()
+	resident := map[string]bool{}
+	for _, row := range ps.Models {
+		if m := in.models[dialect.CanonicalModel(row.Name)]; m != nil {
+			resident[m.weights] = true
+		}
+		if due := time.Until(row.ExpiresAt) + 50*time.Millisecond; due > 0 {
+			next = min(next, due)
+		}
+	}
+	var evicted []lane.ID
+	for _, m := range in.models {
+		id := lane.NewID(in.name, m.weights)
+		if !resident[m.weights] && in.loaded[id].Before(started) {
+			evicted = append(evicted, id)
+		}
+	}
+	f.mu.RUnlock()
+	for _, id := range evicted {
+		f.dispatcher.Evicted(id)
+	}
+	return next, nil
+}

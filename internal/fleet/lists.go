@@ -1,0 +1,186 @@
+package fleet
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"corral/internal/dialect"
+)
+
+// listTimeout bounds how long a list of the whole fleet waits for its slowest instance.
+const listTimeout = 700 * time.Millisecond
+
+// Row is one entry of a list as its instance wrote it.
+type Row struct {
+	Raw      json.RawMessage `json:"-"`
+	Model    string          `json:"model"`
+	Name     string          `json:"name"`
+	ID       string          `json:"id"`
+	Digest   string          `json:"digest"`
+	Modified string          `json:"modified_at"`
+	Expires  string          `json:"expires_at"`
+}
+
+func (r Row) canonical() string { return dialect.CanonicalModel(cmp.Or(r.Name, r.Model, r.ID)) }
+
+// Tags is the models of all reachable instances, one row a name, newest first as Ollama lists them. Where
+// digests differ, the first instance in file order is shown: the one that is used.
+func (f *Fleet) Tags(ctx context.Context) []Row {
+	rows := f.list(ctx, "/api/tags", "models", func(_, _ Row) bool { return false })
+	slices.SortStableFunc(rows, func(a, b Row) int { return compareTimes(b.Modified, a.Modified) })
+	return rows
+}
+
+// Loaded is the models that are loaded somewhere, one row a name: the one that stays longest.
+func (f *Fleet) Loaded(ctx context.Context) []Row {
+	rows := f.list(ctx, "/api/ps", "models", func(old, row Row) bool { return compareTimes(old.Expires, row.Expires) < 0 })
+	slices.SortStableFunc(rows, func(a, b Row) int { return compareTimes(b.Expires, a.Expires) })
+	return rows
+}
+
+// OpenAIModels is the models of all reachable instances as /v1/models lists them.
+func (f *Fleet) OpenAIModels(ctx context.Context) []Row {
+	return f.list(ctx, "/v1/models", "data", func(_, _ Row) bool { return false })
+}
+
+// list asks every reachable instance and merges the rows by name; better says whether a later row should
+// replace an earlier one. An instance that does not answer in time is left out.
+func (f *Fleet) list(ctx context.Context, path, key string, better func(old, row Row) bool) []Row {
+	var up []*instance
+	for _, in := range f.all() {
+		if in.isUp() {
+			up = append(up, in)
+		}
+	}
+	answers := make([][]Row, len(up))
+	var all sync.WaitGroup
+	for i, in := range up {
+		all.Go(func() { answers[i] = in.rows(ctx, path, key) })
+	}
+	all.Wait()
+	merged, at := []Row{}, map[string]int{}
+	for _, rows := range answers {
+		for _, row := range rows {
+			i, seen := at[row.canonical()]
+			switch {
+			case !seen:
+				at[row.canonical()] = len(merged)
+				merged = append(merged, row)
+			case better(merged[i], row):
+				merged[i] = row
+			}
+		}
+	}
+	return merged
+}
+
+func (in *instance) rows(ctx context.Context, path, key string) []Row {
+	answer := map[string]json.RawMessage{}
+	if _, err := in.getJSON(ctx, listTimeout, path, &answer); err != nil {
+		in.lookNow()
+		return nil
+	}
+	var raws []json.RawMessage
+	if err := json.Unmarshal(answer[key], &raws); err != nil {
+		return nil
+	}
+	rows := make([]Row, 0, len(raws))
+	for _, raw := range raws {
+		row := Row{Raw: bytes.Clone(raw)}
+		if json.Unmarshal(raw, &row) == nil {
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}
+
+func compareTimes(a, b string) int {
+	at, aErr := time.Parse(time.RFC3339Nano, a)
+	bt, bErr := time.Parse(time.RFC3339Nano, b)
+	if aErr != nil || bErr != nil {
+		return cmp.Compare(a, b)
+	}
+	return at.Compare(bt)
+}
+
+// Version is the lowest version among reachable instances that is not zero, because a client may rely on what
+// it says; "0.0.0" when all are builds without a version; "" when none can be reached.
+func (f *Fleet) Version() string {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	lowest, zero := "", ""
+	for _, in := range f.instances {
+		switch {
+		case !in.up:
+		case in.version == "0.0.0" || in.version == "":
+			zero = cmp.Or(in.version, "0.0.0")
+		case lowest == "" || compareVersions(in.version, lowest) < 0:
+			lowest = in.version
+		}
+	}
+	return cmp.Or(lowest, zero)
+}
+
+// compareVersions orders "0.9.0" before "0.10.0", and "0.33.0-rc2" before "0.33.0".
+func compareVersions(a, b string) int {
+	a, aPre, _ := strings.Cut(a, "-")
+	b, bPre, _ := strings.Cut(b, "-")
+	as, bs := strings.Split(a, "."), strings.Split(b, ".")
+	for i := range max(len(as), len(bs)) {
+		if c := cmp.Compare(part(as, i), part(bs, i)); c != 0 {
+			return c
+		}
+	}
+	if (aPre == "") != (bPre == "") {
+		return cmp.Compare(len(bPre), len(aPre)) // a release is later than what came before it
+	}
+	return cmp.Compare(aPre, bPre)
+}
+
+func part(parts []string, i int) int {
+	if i >= len(parts) {
+		return 0
+	}
+	n, err := strconv.Atoi(parts[i])
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// Unload asks every reachable instance that has the model to unload it, and returns the first answer in file
+// order. Its lanes are loaded anew before they are granted again.
+func (f *Fleet) Unload(ctx context.Context, canonical, path string, header http.Header, body []byte) (*http.Response, error) {
+	holders := f.Holders(canonical)
+	answers := make([]*http.Response, len(holders))
+	errs := make([]error, len(holders))
+	var all sync.WaitGroup
+	for i, target := range holders {
+		all.Go(func() { answers[i], errs[i] = target.Do(ctx, http.MethodPost, path, header, body) })
+	}
+	all.Wait()
+	f.Changed()
+	var first *http.Response
+	for _, resp := range answers {
+		switch {
+		case resp == nil:
+		case first == nil:
+			first = resp
+		default:
+			_ = resp.Body.Close()
+		}
+	}
+	if first == nil {
+		return nil, errors.Join(errs...)
+	}
+	return first, nil
+}

@@ -1,0 +1,126 @@
+package fleet
+
+import (
+	"encoding/json"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"corral/internal/dispatch"
+	"corral/internal/lane"
+)
+
+const (
+	// holdAfter is how long a load may take before the instance's other lanes stop, so that Ollama, which
+	// evicts only models at rest, finds room for it.
+	holdAfter = 30 * time.Second
+	// backoffFirst doubles with every failure in a row up to backoffMost; half of it is jitter.
+	backoffFirst = time.Second
+	backoffMost  = 30 * time.Second
+	// backoffForget is how long after a failure the next one counts as the first again.
+	backoffForget = 2 * backoffMost
+)
+
+type backoff struct {
+	wait time.Duration
+	at   time.Time
+}
+
+// Load loads a lane with a request of Corral's own, which no client's disconnect can abort. It returns at once.
+func (f *Fleet) Load(l dispatch.Load) {
+	f.mu.RLock()
+	in := f.lanes[l.Lane]
+	var m *model
+	if in != nil {
+		for name, candidate := range in.models {
+			if shortName(name) == l.Class.Model {
+				m = candidate
+			}
+		}
+	}
+	f.mu.RUnlock()
+	if m == nil || f.ctx.Err() != nil {
+		f.work.Go(func() { f.dispatcher.LoadFailed(l, nil) })
+		return
+	}
+	f.work.Go(func() { in.load(l, m) })
+}
+
+func (in *instance) load(l dispatch.Load, m *model) {
+	f := in.fleet
+	log := f.log.With("instance", in.name, "model", m.name, "options", l.Class.Signature)
+	log.Debug("loading")
+	started := time.Now()
+	hold := time.AfterFunc(holdAfter, func() {
+		log.Info("load waits for room: the instance's other models get no new requests until it has it")
+		f.dispatcher.Hold(l)
+	})
+	path, question := loadQuestion(m, l.Class.Signature)
+	err := in.postJSON(in.ctx, path, question, nil)
+	hold.Stop()
+	took := time.Since(started).Round(time.Millisecond)
+	var status *statusError
+	switch {
+	case err == nil:
+		f.mu.Lock()
+		in.loaded[l.Lane] = time.Now()
+		f.mu.Unlock()
+		log.Info("lane is open", "lane", l.Lane, "took", took)
+		f.dispatcher.Loaded(l)
+	case in.ctx.Err() != nil: // the instance is being removed
+		f.dispatcher.LoadFailed(l, nil)
+	case errors.As(err, &status) && status.status == 503:
+		log.Info("instance is too busy to load, trying again", "took", took)
+		f.dispatcher.LoadFailed(l, nil)
+	case errors.As(err, &status):
+		log.Warn("load failed", "took", took, "status", status.status, "error", status.message)
+		in.lookNow()
+		f.dispatcher.LoadFailed(l, &dispatch.LoadError{Lane: l.Lane, Status: status.status, Message: status.message})
+	default:
+		log.Warn("load failed", "took", took, "error", err)
+		in.suspect(err)
+		f.dispatcher.LoadFailed(l, nil)
+	}
+}
+
+// loadQuestion is the request that loads a model and does nothing else. An empty input loads an embedding
+// model, an empty prompt any other.
+func loadQuestion(m *model, signature string) (path string, question map[string]any) {
+	question = map[string]any{"model": m.name, "stream": false}
+	options := map[string]json.RawMessage{}
+	if signature != "" {
+		_ = json.Unmarshal([]byte(signature), &options) // canonical JSON of Corral's own
+	}
+	if shift, ok := options["shift"]; ok {
+		question["shift"] = shift
+		delete(options, "shift")
+	}
+	if len(options) > 0 {
+		question["options"] = options
+	}
+	if m.embeds {
+		question["input"] = []string{}
+		return "/api/embed", question
+	}
+	return "/api/generate", question
+}
+
+// Backoff lets a lane be loaded again after a while: exponential, with jitter. It returns at once.
+func (f *Fleet) Backoff(id lane.ID) {
+	f.mu.Lock()
+	b := f.backoffs[id]
+	if b.wait == 0 || time.Since(b.at) > backoffForget {
+		b.wait = backoffFirst
+	} else {
+		b.wait = min(2*b.wait, backoffMost)
+	}
+	b.at = time.Now()
+	f.backoffs[id] = b
+	f.mu.Unlock()
+	wait := b.wait/2 + rand.N(b.wait/2)
+	time.AfterFunc(wait, func() {
+		if f.ctx.Err() == nil {
+			f.dispatcher.Retry(id)
+		}
+	})
+}

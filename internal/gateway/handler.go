@@ -1,0 +1,149 @@
+// Package gateway is Corral's http.Handler: it judges who may ask, understands what is asked, and hands
+// inference to a call, lists to the fleet, and everything else to the first healthy instance.
+package gateway
+
+import (
+	"crypto/rand"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"corral/internal/call"
+	"corral/internal/config"
+	"corral/internal/dialect"
+	"corral/internal/fleet"
+	"corral/internal/lane"
+	"corral/internal/relay"
+	"corral/internal/tenant"
+)
+
+// Gateway serves every request that reaches Corral.
+type Gateway struct {
+	Fleet   *fleet.Fleet
+	Desk    *call.Desk
+	Metrics http.Handler // GET /metrics
+	Log     *slog.Logger
+	Version string                         // Corral's own
+	Config  *atomic.Pointer[config.Config] // the snapshot in force
+
+	bodies atomic.Int64 // bytes of all bodies in memory
+}
+
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set(fleet.ServerHeader, g.Version)
+	if !g.admit(w, r) {
+		return
+	}
+	path := r.URL.Path
+	if route, ok := dialect.Lookup(path); ok && r.Method == http.MethodPost {
+		g.infer(w, r, route)
+		return
+	}
+	switch {
+	case path == "/healthz" || path == "/readyz" || path == "/metrics" || strings.HasPrefix(path, "/corral/"):
+		g.own(w, r)
+	case r.Method != http.MethodGet && r.Method != http.MethodHead && !(path == "/api/show" && r.Method == http.MethodPost):
+		g.pass(w, r)
+	default:
+		g.list(w, r)
+	}
+}
+
+// infer answers an inference route: envelope, class, call.
+func (g *Gateway) infer(w http.ResponseWriter, r *http.Request, route dialect.Route) {
+	arrival := time.Now()
+	queue := g.Config.Load().Queue
+	body, err := g.readBody(w, r, queue)
+	defer g.bodies.Add(-int64(cap(body)))
+	if err != nil {
+		g.refuseBody(w, r, queue, err)
+		return
+	}
+	envelope, err := route.Parse(body)
+	if err != nil || envelope.Model == "" || dialect.IsCloud(envelope.Model) {
+		// What Parse rejects, Ollama rejects before it does any work: it has the better words. Cloud models
+		// run elsewhere and need no slot.
+		setBody(r, body)
+		g.passOr(w, r, err)
+		return
+	}
+	if envelope.Unload {
+		g.unload(w, r, route, envelope)
+		return
+	}
+	role := lane.Generate
+	if route.Embeds {
+		role = lane.Embed
+	}
+	class, err := g.Fleet.Class(r.Context(), envelope.Model, role, envelope.Signature)
+	switch {
+	case errors.Is(err, fleet.ErrUnknownModel):
+		e := route.NotFound(envelope.Model)
+		g.reject(w, r, e.Status, e.Message)
+		return
+	case err != nil:
+		g.noInstance(w, r)
+		return
+	}
+	g.Desk.Serve(w, r, call.Request{
+		ID: requestID(r), Route: route, Envelope: envelope, Class: class,
+		Tenant: tenant.OfAddr(r.RemoteAddr), Arrival: arrival,
+	})
+}
+
+// unload asks every holder of a model to unload it: it has no slot to wait for.
+func (g *Gateway) unload(w http.ResponseWriter, r *http.Request, route dialect.Route, envelope dialect.Envelope) {
+	canonical := dialect.CanonicalModel(envelope.Model)
+	if len(g.Fleet.Holders(canonical)) == 0 {
+		setBody(r, envelope.Body)
+		g.pass(w, r)
+		return
+	}
+	resp, err := g.Fleet.Unload(r.Context(), canonical, route.Path, r.Header, envelope.Body)
+	if err != nil {
+		g.Log.Warn("unload failed", "model", canonical, "error", err)
+		g.reject(w, r, http.StatusBadGateway, "no instance answered the unload of "+canonical)
+		return
+	}
+	defer resp.Body.Close()
+	relay.CopyHeader(w.Header(), resp.Header)
+	w.WriteHeader(resp.StatusCode)
+	_, _ = io.Copy(w, resp.Body)
+}
+
+// noInstance tells a client that nothing can be asked now.
+func (g *Gateway) noInstance(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Retry-After", "5")
+	var down []string
+	for _, v := range g.Fleet.Views() {
+		down = append(down, v.Name)
+	}
+	g.reject(w, r, http.StatusServiceUnavailable,
+		"no Ollama instance can be reached ("+strings.Join(down, ", ")+"): start one, or see `corral check`")
+}
+
+// reject answers a request that never became a call, and has it counted and logged like one.
+func (g *Gateway) reject(w http.ResponseWriter, r *http.Request, status int, message string) {
+	call.WriteError(w, dialect.Of(r.URL.Path), status, message)
+	outcome := call.OutcomeRejected
+	if status >= http.StatusInternalServerError {
+		outcome = call.OutcomeFailed
+	}
+	g.Desk.Observer.Observe(call.Record{
+		ID: requestID(r), Path: r.URL.Path, Tenant: tenant.OfAddr(r.RemoteAddr), Status: status,
+		Outcome: outcome, Error: message,
+	})
+}
+
+// requestID is the client's own id of the request, if it sent a sane one, else a new one.
+func requestID(r *http.Request) string {
+	id := r.Header.Get("X-Request-Id")
+	if id == "" || len(id) > 64 || strings.ContainsFunc(id, func(c rune) bool { return c <= ' ' || c > '~' }) {
+		return rand.Text()[:16]
+	}
+	return id
+}

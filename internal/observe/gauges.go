@@ -1,0 +1,70 @@
+package observe
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"corral/internal/dispatch"
+	"corral/internal/fleet"
+)
+
+// State is what gauges are read from at the moment of a scrape.
+type State struct {
+	Queue     func() dispatch.Snapshot
+	Instances func() []fleet.View
+}
+
+// gauges shows the state as it is, instead of counting along with it.
+type gauges struct {
+	state                              State
+	waiting, running, slots, limit, up *prometheus.Desc
+}
+
+func newGauges(s State) *gauges {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(name, help, labels, nil)
+	}
+	return &gauges{
+		state:   s,
+		waiting: desc("corral_waiting", "Requests that wait for a slot.", "model", "role"),
+		running: desc("corral_running", "Requests that hold a slot.", "lane", "state"),
+		slots:   desc("corral_slots", "Requests that the instance runs at once.", "lane"),
+		limit:   desc("corral_limit", "Slots that Corral uses.", "lane"),
+		up:      desc("corral_instance_up", "1 if the instance can be reached.", "instance", "version"),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{g.waiting, g.running, g.slots, g.limit, g.up} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (g *gauges) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	queue := g.state.Queue()
+	type line struct{ model, role string }
+	lines := map[line]int{} // classes differ in more than their labels
+	for _, c := range queue.Classes {
+		lines[line{c.Class.Model, string(c.Class.Role)}] += c.Waiting
+	}
+	for l, n := range lines {
+		gauge(g.waiting, float64(n), l.model, l.role)
+	}
+	for _, l := range queue.Lanes {
+		id := string(l.ID)
+		gauge(g.running, float64(l.InFlight), id, l.State.String())
+		gauge(g.slots, float64(l.Slots), id)
+		gauge(g.limit, float64(l.Limit), id)
+	}
+	for _, v := range g.state.Instances() {
+		up := 0.0
+		if v.Up {
+			up = 1
+		}
+		gauge(g.up, up, v.Name, v.Version)
+	}
+}

@@ -1,0 +1,252 @@
+// Package server is the running Corral: it wires the rooms together, listens, reloads and drains.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"corral/internal/call"
+	"corral/internal/config"
+	"corral/internal/fleet"
+	"corral/internal/gateway"
+	"corral/internal/observe"
+)
+
+// Options are what a Corral is started with.
+type Options struct {
+	Load    func() (*config.Config, error) // reads the configuration, again at every reload
+	Path    string                         // file to watch for changes; "" for none
+	Reload  <-chan struct{}                // asks for a reload as well; may be nil
+	Drain   time.Duration                  // how long running requests may take to end
+	Version string
+	Out     io.Writer // what a person should read
+	Log     *slog.Logger
+}
+
+// firstLook is how long the start waits to say what was found. Instances that are slower are waited for later.
+const firstLook = 2 * time.Second
+
+// headerTimeout bounds how long a client may take to send its headers.
+const headerTimeout = 30 * time.Second
+
+// server is what one run of Corral owns.
+type server struct {
+	Options
+	config atomic.Pointer[config.Config]
+	fleet  *fleet.Fleet
+	http   *http.Server
+}
+
+// Run serves until ctx ends, then drains. It returns an error if it could not start, or could not drain.
+func Run(ctx context.Context, o Options) error {
+	c, err := o.Load()
+	if err != nil {
+		return err
+	}
+	listener, err := listen(ctx, c.Listen)
+	if err != nil {
+		return err
+	}
+	s := newServer(o, c)
+	defer s.fleet.Close()
+	served := make(chan error, 1)
+	go func() { served <- s.http.Serve(listener) }()
+	defer s.http.Close()
+
+	if err := s.fleet.Apply(c.Instances); err != nil {
+		return err
+	}
+	if err := s.meet(ctx); err != nil {
+		return err
+	}
+	s.welcome(listener.Addr())
+	go s.watch(ctx)
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve %s: %w", listener.Addr(), err)
+	case <-ctx.Done():
+		return s.drain()
+	}
+}
+
+func newServer(o Options, c *config.Config) *server {
+	s := &server{Options: o, fleet: fleet.New(fleet.Options{Log: o.Log, MaxWaiting: c.Queue.MaxWaiting})}
+	s.config.Store(c)
+	queue := s.fleet.Dispatcher()
+	observer := observe.New(o.Log, observe.State{Queue: queue.Snapshot, Instances: s.fleet.Views})
+	s.http = &http.Server{
+		Handler: &gateway.Gateway{
+			Fleet:   s.fleet,
+			Desk:    &call.Desk{Queue: queue, Fleet: s.fleet, Observer: observer, Log: o.Log},
+			Metrics: observer.Handler(),
+			Log:     o.Log,
+			Version: o.Version,
+			Config:  &s.config,
+		},
+		ReadHeaderTimeout: headerTimeout,
+		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
+	}
+	return s
+}
+
+// listen takes the port, or says who may have it.
+func listen(ctx context.Context, addr string) (net.Listener, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("port in use: %s is taken, perhaps by another Corral: stop it, or choose another port with --listen", addr)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	return l, nil
+}
+
+// meet waits a moment for the instances to show what they are, and refuses to start in a circle of Corrals.
+func (s *server) meet(ctx context.Context) error {
+	s.fleet.Meet(ctx, firstLook)
+	for _, v := range s.fleet.Views() {
+		if v.Looping {
+			return fmt.Errorf("instance %s (%s) is a Corral, perhaps this one: requests would go round in a circle.\n%s",
+				v.Name, v.URL, s.loopRemedy())
+		}
+	}
+	return nil
+}
+
+func (s *server) loopRemedy() string {
+	if s.config.Load().Discovered {
+		return "OLLAMA_HOST names it: unset OLLAMA_HOST for `corral serve`, or name Ollama itself with CORRAL_INSTANCES=http://127.0.0.1:11434"
+	}
+	return "Name Ollama's own address in `instances` instead"
+}
+
+// watch applies changes of the configuration until ctx ends.
+func (s *server) watch(ctx context.Context) {
+	changed := make(chan struct{}, 1)
+	if s.Path != "" {
+		go func() {
+			err := config.Watch(ctx, s.Path, func() {
+				select {
+				case changed <- struct{}{}:
+				default:
+				}
+			})
+			if err != nil && ctx.Err() == nil {
+				s.Log.Warn("the configuration is not watched: send SIGHUP after a change", "file", s.Path, "error", err)
+			}
+		}()
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-s.Reload:
+		}
+		s.reload()
+	}
+}
+
+// reload puts a new configuration in force, or keeps the old one and says why.
+func (s *server) reload() {
+	next, err := s.Load()
+	if err == nil {
+		err = s.fleet.Apply(next.Instances)
+	}
+	if err != nil {
+		s.Log.Error("configuration refused: the old one stays in force")
+		fmt.Fprintln(s.Out, err)
+		return
+	}
+	changes := config.Changes(s.config.Load(), next)
+	s.config.Store(next)
+	if len(changes) == 0 {
+		s.Log.Info("configuration read again: nothing changed")
+	}
+	for _, change := range changes {
+		s.Log.Info("configuration: " + change)
+	}
+}
+
+// drain lets running requests end, takes no new ones, and cuts what is left after the time allowed.
+func (s *server) drain() error {
+	s.Log.Info("draining: running requests end, no new ones are taken; a second signal ends at once", "limit", s.Drain)
+	ctx, cancel := context.WithTimeout(context.Background(), s.Drain)
+	defer cancel()
+	if err := s.http.Shutdown(ctx); err != nil {
+		snapshot := s.fleet.Dispatcher().Snapshot()
+		return fmt.Errorf("drain: %d running and %d waiting requests were cut after %s: allow more with --drain", snapshot.Running, snapshot.Waiting, s.Drain)
+	}
+	return nil
+}
+
+// welcome says what was found, where clients point, and what to try first.
+func (s *server) welcome(addr net.Addr) {
+	views := s.fleet.Views()
+	fmt.Fprintf(s.Out, "Corral %s: one endpoint in front of %d Ollama %s\n\n", s.Version, len(views), plural(len(views), "instance"))
+	var models []string
+	for _, v := range views {
+		fmt.Fprintf(s.Out, "  %-20s %-32s %s\n", v.Name, v.URL, describe(v))
+		models = append(models, v.Models...)
+	}
+	slices.Sort(models)
+	host, port, _ := net.SplitHostPort(addr.String())
+	fmt.Fprintf(s.Out, "\n  this machine   http://127.0.0.1:%s   (OpenAI SDKs: http://127.0.0.1:%s/v1)\n", port, port)
+	if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() {
+		fmt.Fprintf(s.Out, "  containers     http://host.docker.internal:%s with Docker Desktop; on Linux open it first\n", port)
+		fmt.Fprintf(s.Out, "  network        closed; to open it to everyone who can reach it: corral serve --listen 0.0.0.0:%s\n", port)
+	} else {
+		fmt.Fprintf(s.Out, "  containers     http://host.docker.internal:%s   (Linux: docker run --add-host=host.docker.internal:host-gateway)\n", port)
+		fmt.Fprintf(s.Out, "  network        %s\n", strings.Join(networkURLs(host, port), "  "))
+	}
+	fmt.Fprintf(s.Out, "\nTry:  %s\n\n", firstCommand(port, slices.Compact(models)))
+}
+
+func describe(v fleet.View) string {
+	if !v.Up {
+		return "not reachable, waiting for it: " + v.Error
+	}
+	return fmt.Sprintf("Ollama %s, %d %s", v.Version, len(v.Models), plural(len(v.Models), "model"))
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return noun
+	}
+	return noun + "s"
+}
+
+func firstCommand(port string, models []string) string {
+	if len(models) == 0 {
+		return fmt.Sprintf("OLLAMA_HOST=127.0.0.1:%s ollama pull qwen3:4b", port)
+	}
+	return fmt.Sprintf(`curl http://127.0.0.1:%s/api/chat -d '{"model":%q,"messages":[{"role":"user","content":"hello"}]}'`, port, models[0])
+}
+
+// networkURLs is where other machines reach a listener.
+func networkURLs(host, port string) []string {
+	if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() {
+		return []string{"http://" + net.JoinHostPort(host, port)}
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	var urls []string
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() && n.IP.To4() != nil {
+			urls = append(urls, "http://"+net.JoinHostPort(n.IP.String(), port))
+		}
+	}
+	return urls
+}
