@@ -104,12 +104,12 @@ func (c *call) attempt(grant dispatch.Grant) bool {
 		return false
 	}
 	c.record.Instance = target.Name
-	ctx, hangUp := context.WithCancel(context.WithoutCancel(c.r.Context()))
-	run := &run{call: c, grant: grant, target: target, hangUp: hangUp}
-	if !c.req.Envelope.Stream {
+	run := &run{call: c, grant: grant, target: target, hangUp: func() {}}
+	ctx := c.r.Context()
+	if c.req.Envelope.Stream {
 		// Ollama does not stop a prefill, so a stream is listened to until its first byte: then the end of
 		// the prefill is known. A plain answer says nothing before its end, so it is closed at once.
-		defer context.AfterFunc(c.r.Context(), hangUp)()
+		ctx, run.hangUp = context.WithCancel(context.WithoutCancel(ctx))
 	}
 	resp, err := target.Do(ctx, c.r.Method, c.r.URL.RequestURI(), c.r.Header, c.req.Envelope.Body)
 	switch {
@@ -121,7 +121,9 @@ func (c *call) attempt(grant dispatch.Grant) bool {
 	case resp.StatusCode == http.StatusServiceUnavailable:
 		return run.busy(resp)
 	}
-	defer context.AfterFunc(c.r.Context(), hangUp)()
+	if c.req.Envelope.Stream {
+		defer context.AfterFunc(c.r.Context(), run.hangUp)()
+	}
 	run.deliver(resp)
 	return true
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"corral/internal/call"
+	"corral/internal/lane"
 )
 
 // Observer counts and logs calls. Safe for concurrent use.
@@ -20,12 +21,13 @@ type Observer struct {
 	log      *slog.Logger
 	registry *prometheus.Registry
 
-	requests  *prometheus.CounterVec
-	attempts  prometheus.Counter
-	wait      *prometheus.HistogramVec
-	firstByte *prometheus.HistogramVec
-	duration  *prometheus.HistogramVec
+	requests *prometheus.CounterVec
+	attempts prometheus.Counter
+	times    map[lane.Role]times
 }
+
+// times are the histograms of one role.
+type times struct{ wait, firstByte, duration prometheus.Observer }
 
 // seconds are the upper bounds of histogram buckets: from a fast embedding to a long reply behind a long queue.
 var seconds = []float64{.005, .025, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600}
@@ -47,11 +49,16 @@ func New(log *slog.Logger, state State) *Observer {
 		attempts: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "corral_attempts_total", Help: "Grants that requests used: more than requests means some were tried again.",
 		}),
-		wait:      histogram("corral_wait_seconds", "Time from arrival to the last grant."),
-		firstByte: histogram("corral_first_byte_seconds", "Time from the last grant to the first byte of the answer."),
-		duration:  histogram("corral_request_duration_seconds", "Time from arrival to the end of the answer."),
+		times: map[lane.Role]times{},
 	}
-	o.registry.MustRegister(o.requests, o.attempts, o.wait, o.firstByte, o.duration, newGauges(state),
+	wait := histogram("corral_wait_seconds", "Time from arrival to the last grant.")
+	firstByte := histogram("corral_first_byte_seconds", "Time from the last grant to the first byte of the answer.")
+	duration := histogram("corral_request_duration_seconds", "Time from arrival to the end of the answer.")
+	for _, role := range []lane.Role{lane.Generate, lane.Embed} {
+		label := string(role)
+		o.times[role] = times{wait.WithLabelValues(label), firstByte.WithLabelValues(label), duration.WithLabelValues(label)}
+	}
+	o.registry.MustRegister(o.requests, o.attempts, wait, firstByte, duration, newGauges(state),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return o
 }
@@ -65,12 +72,11 @@ func (o *Observer) Handler() http.Handler {
 func (o *Observer) Observe(r call.Record) {
 	o.requests.WithLabelValues(string(r.Lane), string(r.Outcome)).Inc()
 	o.attempts.Add(float64(r.Attempts))
-	if r.Attempts > 0 {
-		role := string(r.Role)
-		o.wait.WithLabelValues(role).Observe(r.Queued.Seconds())
-		o.duration.WithLabelValues(role).Observe(r.Total.Seconds())
+	if t, ok := o.times[r.Role]; ok && r.Attempts > 0 {
+		t.wait.Observe(r.Queued.Seconds())
+		t.duration.Observe(r.Total.Seconds())
 		if r.FirstByte > 0 {
-			o.firstByte.WithLabelValues(role).Observe(r.FirstByte.Seconds())
+			t.firstByte.Observe(r.FirstByte.Seconds())
 		}
 	}
 	level := slog.LevelInfo

@@ -23,34 +23,58 @@ var ErrSlowClient = errors.New("the client kept the buffer full for " + Patience
 // chunks are the read buffers of streams.
 var chunks = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
 
+// stall is how long one write to a client may take before its instance is read on without it.
+const stall = 20 * time.Millisecond
+
 // Stream copies an answer to the client as it comes, flushing every piece. The instance is read at full speed
 // into a bounded buffer, so that its slot is free when the model is done, not when the client has read all:
 // ended is called at that moment, once, with nil or the reason why the instance's side broke. tail, if any,
 // sees every byte.
 // Stream returns when the client has everything or can take no more, with the client's error.
+//
+// A client that keeps up is served by one goroutine, because handing pieces from one to another costs more CPU
+// than the pieces; the first write that stalls hands the reading over to a second one.
 func Stream(w http.ResponseWriter, body io.ReadCloser, tail *dialect.Tail, ended func(error)) error {
-	s := &stream{more: make(chan struct{}, 1), room: make(chan struct{}, 1)}
-	out := http.NewResponseController(w)
-	go func() {
-		defer close(s.more)
-		err := s.read(body, tail)
-		if errors.Is(err, ErrSlowClient) {
-			_ = out.SetWriteDeadline(time.Unix(1, 0)) // wakes the writer
+	s := &stream{
+		body: body, tail: tail, ended: ended, client: w, out: http.NewResponseController(w),
+		more: make(chan struct{}, 1), room: make(chan struct{}, 1),
+	}
+	chunk := chunks.Get().(*[]byte)
+	defer chunks.Put(chunk)
+	watch := time.AfterFunc(time.Hour, s.readOn)
+	watch.Stop()
+	for {
+		n, err := body.Read(*chunk)
+		if n > 0 {
+			s.see((*chunk)[:n])
+			watch.Reset(stall)
+			failed := s.send((*chunk)[:n])
+			if !watch.Stop() { // the reading is another's now
+				return s.writeOn(failed)
+			}
+			if failed != nil {
+				_ = body.Close()
+				ended(failed)
+				return failed
+			}
 		}
-		ended(err)
-	}()
-	err := s.write(w, out)
-	if err != nil {
-		s.fail(err)
-		_ = body.Close() // wakes the reader
-		for range s.more {
+		if err != nil {
+			_ = body.Close()
+			ended(notEOF(err))
+			return nil
 		}
 	}
-	return err
 }
 
-// stream is the buffer between the reader of an instance and the writer to a client.
+// stream is one answer on its way, with the buffer between the reader of its instance and the writer to its
+// client once they are two.
 type stream struct {
+	body   io.ReadCloser
+	tail   *dialect.Tail
+	ended  func(error)
+	client io.Writer
+	out    *http.ResponseController
+
 	mu      sync.Mutex
 	pending []byte
 	broken  error // the client's side has ended
@@ -59,26 +83,51 @@ type stream struct {
 	room chan struct{} // the writer took what was pending, or failed
 }
 
+func (s *stream) see(p []byte) {
+	if s.tail != nil {
+		s.tail.Write(p)
+	}
+}
+
+func (s *stream) send(p []byte) error {
+	if _, err := s.client.Write(p); err != nil {
+		return err
+	}
+	return s.out.Flush()
+}
+
+func notEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// readOn reads the rest of the answer while the writer is stuck, and from then on.
+func (s *stream) readOn() {
+	defer close(s.more)
+	err := s.read()
+	if errors.Is(err, ErrSlowClient) {
+		_ = s.out.SetWriteDeadline(time.Unix(1, 0)) // wakes the writer
+	}
+	s.ended(err)
+}
+
 // read takes the answer as fast as it comes, until its end or until the client's side has ended.
-func (s *stream) read(body io.ReadCloser, tail *dialect.Tail) error {
-	defer body.Close()
+func (s *stream) read() error {
+	defer s.body.Close()
 	chunk := chunks.Get().(*[]byte)
 	defer chunks.Put(chunk)
 	for {
-		n, err := body.Read(*chunk)
+		n, err := s.body.Read(*chunk)
 		if n > 0 {
-			if tail != nil {
-				tail.Write((*chunk)[:n])
-			}
+			s.see((*chunk)[:n])
 			if err := s.add((*chunk)[:n]); err != nil {
 				return err
 			}
 		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
 		if err != nil {
-			return err
+			return notEOF(err)
 		}
 	}
 }
@@ -115,8 +164,22 @@ func (s *stream) add(p []byte) error {
 	}
 }
 
+// writeOn sends what the reader adds, after a first write that stalled, and failed or not.
+func (s *stream) writeOn(failed error) error {
+	if failed == nil {
+		failed = s.write()
+	}
+	if failed != nil {
+		s.fail(failed)
+		_ = s.body.Close() // wakes the reader
+		for range s.more {
+		}
+	}
+	return failed
+}
+
 // write sends what is pending until the reader has ended and all is sent.
-func (s *stream) write(w io.Writer, out *http.ResponseController) error {
+func (s *stream) write() error {
 	var batch []byte
 	for {
 		_, open := <-s.more
@@ -128,10 +191,7 @@ func (s *stream) write(w io.Writer, out *http.ResponseController) error {
 		default:
 		}
 		if len(batch) > 0 {
-			if _, err := w.Write(batch); err != nil {
-				return err
-			}
-			if err := out.Flush(); err != nil {
+			if err := s.send(batch); err != nil {
 				return err
 			}
 		}

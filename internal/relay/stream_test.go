@@ -141,7 +141,7 @@ func TestStreamCutsStuckClient(t *testing.T) {
 		if end := <-ended; err == nil || !errors.Is(end, relay.ErrSlowClient) {
 			t.Errorf("client %v, instance %v", err, end)
 		}
-		if took := time.Since(start); took != relay.Patience {
+		if took := time.Since(start); took < relay.Patience || took > relay.Patience+time.Second {
 			t.Errorf("cut after %s", took)
 		}
 	})
