@@ -25,7 +25,7 @@ engine; with --url it uses your Ollama and your model, which takes as long as th
 	flags.StringVar(&o.Ollama, "ollama", "", "ollama binary with a simulated engine, as make demo builds it")
 	flags.StringVar(&o.URL, "url", "", "your own Ollama instead, such as http://127.0.0.1:11434")
 	flags.StringVar(&o.Model, "model", "", "with --url: the model that answers")
-	flags.StringVar(&o.EmbedModel, "embed-model", "", "with --url: a model for embeddings, which a fifth of the calls then are")
+	flags.StringVar(&o.EmbedModel, "embed-model", "", "with --url: a model for embeddings, which a tenth of the calls then are")
 	flags.IntVar(&o.Slots, "slots", 0, "with --url: the OLLAMA_NUM_PARALLEL of your Ollama (default 1)")
 	flags.DurationVar(&o.Timeout, "timeout", 0, "with --url: the clients' timeout (default 3m0s)")
 	flags.IntVar(&o.Calls, "calls", 0, "calls, all at once (default 1500, with --url 200)")

@@ -201,6 +201,7 @@ type View struct {
 	Looping bool     `json:"looping,omitempty"`
 	Version string   `json:"version,omitempty"`
 	Models  []string `json:"models,omitempty"`
+	Chats   []string `json:"-"` // those of the models that can complete
 	Error   string   `json:"error,omitempty"`
 }
 
@@ -217,8 +218,11 @@ func (f *Fleet) Views() []View {
 		if in.failure != nil && !in.up {
 			v.Error = in.failure.Error()
 		}
-		for name := range in.models {
+		for name, m := range in.models {
 			v.Models = append(v.Models, name)
+			if !m.embeds {
+				v.Chats = append(v.Chats, name)
+			}
 		}
 		slices.Sort(v.Models)
 		views = append(views, v)

@@ -180,7 +180,7 @@ func (s *server) reload() {
 
 // drain lets running requests end, takes no new ones, and cuts what is left after the time allowed.
 func (s *server) drain() error {
-	s.Log.Info("draining: running requests end, no new ones are taken; a second signal ends at once", "limit", s.Drain)
+	s.Log.Info("draining: running requests end, no new ones are taken; a second signal ends at once", "limit", s.Drain.String())
 	ctx, cancel := context.WithTimeout(context.Background(), s.Drain)
 	defer cancel()
 	if err := s.http.Shutdown(ctx); err != nil {
@@ -197,9 +197,10 @@ func (s *server) welcome(addr net.Addr) {
 	var models []string
 	for _, v := range views {
 		fmt.Fprintf(s.Out, "  %-20s %-32s %s\n", v.Name, v.URL, describe(v))
-		models = append(models, v.Models...)
+		models = append(models, v.Chats...)
 	}
 	slices.Sort(models)
+	up := slices.ContainsFunc(views, func(v fleet.View) bool { return v.Up })
 	host, port, _ := net.SplitHostPort(addr.String())
 	fmt.Fprintf(s.Out, "\n  this machine   http://127.0.0.1:%s   (OpenAI SDKs: http://127.0.0.1:%s/v1)\n", port, port)
 	if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() {
@@ -209,7 +210,7 @@ func (s *server) welcome(addr net.Addr) {
 		fmt.Fprintf(s.Out, "  containers     http://host.docker.internal:%s   (Linux: docker run --add-host=host.docker.internal:host-gateway)\n", port)
 		fmt.Fprintf(s.Out, "  network        %s\n", strings.Join(networkURLs(host, port), "  "))
 	}
-	fmt.Fprintf(s.Out, "\nTry:  %s\n\n", firstCommand(port, slices.Compact(models)))
+	fmt.Fprintf(s.Out, "\nTry:  %s\n\n", firstCommand(port, up, slices.Compact(models)))
 }
 
 func describe(v fleet.View) string {
@@ -226,7 +227,10 @@ func plural(n int, noun string) string {
 	return noun + "s"
 }
 
-func firstCommand(port string, models []string) string {
+func firstCommand(port string, up bool, models []string) string {
+	if !up {
+		return "ollama serve      (start Ollama: Corral finds it by itself)"
+	}
 	if len(models) == 0 {
 		return fmt.Sprintf("OLLAMA_HOST=127.0.0.1:%s ollama pull qwen3:4b", port)
 	}
