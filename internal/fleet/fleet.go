@@ -77,17 +77,25 @@ func (f *Fleet) Apply(instances []config.Instance) error {
 		targets[i] = t
 	}
 	added, changed, removed := f.exchange(instances, targets)
-	for _, in := range removed {
-		f.remove(in)
-	}
 	for _, in := range changed {
 		f.syncLanes(in)
 	}
 	for _, in := range added {
 		f.work.Go(func() { in.poll(in.ctx) })
 	}
+	f.work.Go(func() {
+		if len(removed) > 0 { // what waits for them may go to the new ones, once these are known
+			f.Meet(f.ctx, changeOver)
+		}
+		for _, in := range removed {
+			f.remove(in)
+		}
+	})
 	return nil
 }
+
+// changeOver is how long removed instances stay until the ones that replace them have shown what they have.
+const changeOver = 2 * time.Second
 
 // exchange puts the new instances in place and says what that did to the old ones.
 func (f *Fleet) exchange(configs []config.Instance, targets []*relay.Target) (added, changed, removed []*instance) {

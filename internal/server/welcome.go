@@ -1,0 +1,75 @@
+package server
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
+	"corral/internal/fleet"
+)
+
+// welcome says what was found, where clients point, and what to try first.
+func (s *server) welcome(addr net.Addr) {
+	views := s.fleet.Views()
+	fmt.Fprintf(s.Out, "Corral %s: one endpoint in front of %d Ollama %s\n\n", s.Version, len(views), plural(len(views), "instance"))
+	var models []string
+	for _, v := range views {
+		fmt.Fprintf(s.Out, "  %-20s %-32s %s\n", v.Name, v.URL, describe(v))
+		models = append(models, v.Chats...)
+	}
+	slices.Sort(models)
+	up := slices.ContainsFunc(views, func(v fleet.View) bool { return v.Up })
+	host, port, _ := net.SplitHostPort(addr.String())
+	fmt.Fprintf(s.Out, "\n  this machine   http://127.0.0.1:%s   (OpenAI SDKs: http://127.0.0.1:%s/v1)\n", port, port)
+	if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() {
+		fmt.Fprintf(s.Out, "  containers     http://host.docker.internal:%s with Docker Desktop; on Linux open it first\n", port)
+		fmt.Fprintf(s.Out, "  network        closed; to open it to everyone who can reach it: corral serve --listen 0.0.0.0:%s\n", port)
+	} else {
+		fmt.Fprintf(s.Out, "  containers     http://host.docker.internal:%s   (Linux: docker run --add-host=host.docker.internal:host-gateway)\n", port)
+		fmt.Fprintf(s.Out, "  network        %s\n", strings.Join(networkURLs(host, port), "  "))
+	}
+	fmt.Fprintf(s.Out, "\nTry:  %s\n\n", firstCommand(port, up, slices.Compact(models)))
+}
+
+func describe(v fleet.View) string {
+	if !v.Up {
+		return "not reachable, waiting for it: " + v.Error
+	}
+	return fmt.Sprintf("Ollama %s, %d %s", v.Version, len(v.Models), plural(len(v.Models), "model"))
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return noun
+	}
+	return noun + "s"
+}
+
+func firstCommand(port string, up bool, models []string) string {
+	if !up {
+		return "ollama serve      (start Ollama: Corral finds it by itself)"
+	}
+	if len(models) == 0 {
+		return fmt.Sprintf("OLLAMA_HOST=127.0.0.1:%s ollama pull qwen3:4b", port)
+	}
+	return fmt.Sprintf(`curl http://127.0.0.1:%s/api/chat -d '{"model":%q,"messages":[{"role":"user","content":"hello"}]}'`, port, models[0])
+}
+
+// networkURLs is where other machines reach a listener.
+func networkURLs(host, port string) []string {
+	if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() {
+		return []string{"http://" + net.JoinHostPort(host, port)}
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	var urls []string
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() && n.IP.To4() != nil {
+			urls = append(urls, "http://"+net.JoinHostPort(n.IP.String(), port))
+		}
+	}
+	return urls
+}
