@@ -113,6 +113,10 @@ func (c *call) attempt(grant dispatch.Grant) bool {
 	}
 	resp, err := target.Do(ctx, c.r.Method, c.r.URL.RequestURI(), c.r.Header, c.req.Envelope.Body)
 	switch {
+	case c.gone() && resp == nil && c.req.Envelope.Stream: // the instance broke off as well
+		c.record.Outcome = OutcomeLeft
+		run.free(dispatch.Failed)
+		return true
 	case c.gone():
 		run.abandon(resp)
 		return true
