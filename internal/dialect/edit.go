@@ -2,7 +2,6 @@ package dialect
 
 import (
 	"bytes"
-	"encoding/json"
 )
 
 // dropOptions returns a copy of body without the load options in the set drop
@@ -50,32 +49,4 @@ func dropMembers(dst, obj []byte, drop func(name []byte) bool) []byte {
 		prevEnd = m.end
 	})
 	return append(dst, obj[at:]...)
-}
-
-// WithModel returns a copy of body that asks for model: every top-level `model`
-// string is replaced, all other bytes stay. A body that is no JSON object, or
-// names no model, is returned as it is.
-func WithModel(body []byte, model string) []byte {
-	s := scanner{b: body}
-	s.space()
-	if s.peek() != '{' {
-		return body
-	}
-	name, err := json.Marshal(model)
-	if err != nil {
-		return body // a string always marshals
-	}
-	var out []byte
-	at := 0
-	s.object(0, func(m member) {
-		if s.val(m)[0] == '"' && bytes.EqualFold(s.name(m), []byte("model")) {
-			out = append(out, body[at:m.valStart]...)
-			out = append(out, name...)
-			at = m.end
-		}
-	})
-	if at == 0 {
-		return body
-	}
-	return append(out, body[at:]...)
 }

@@ -136,17 +136,3 @@ func TestDropNulls(t *testing.T) {
 		}
 	}
 }
-
-func TestWithModel(t *testing.T) {
-	for _, tt := range [][2]string{
-		{`{"model":"a","x":{"model":"a"}}`, `{"model":"b\"","x":{"model":"a"}}`},
-		{` {"x":1, "Model" : "a","model":null,"model":"c"} t`, ` {"x":1, "Model" : "b\"","model":null,"model":"b\""} t`},
-		{`{"x":1}`, `{"x":1}`},
-		{`[]`, `[]`},
-		{``, ``},
-	} {
-		if got := string(WithModel([]byte(tt[0]), `b"`)); got != tt[1] {
-			t.Errorf("WithModel(%s) = %s, want %s", tt[0], got, tt[1])
-		}
-	}
-}
