@@ -1,9 +1,5 @@
 package dialect
 
-import (
-	"bytes"
-)
-
 // dropOptions returns a copy of body without the load options in the set drop
 // (one bit per option) in the objects at spans. All occurrences go, so that
 // an earlier duplicate does not come back to life. Ollama counts an option that
