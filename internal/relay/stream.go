@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"corral/internal/dialect"
@@ -23,8 +24,9 @@ var ErrSlowClient = errors.New("the client kept the buffer full for " + Patience
 // chunks are the read buffers of streams.
 var chunks = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
 
-// stall is how long one write to a client may take before its instance is read on without it.
-const stall = 20 * time.Millisecond
+// stall is how often a stream is looked at: a write to the client that lasts from one look to the next means
+// that its instance is read on without it.
+const stall = 100 * time.Millisecond
 
 // Stream copies an answer to the client as it comes, flushing every piece. The instance is read at full speed
 // into a bounded buffer, so that its slot is free when the model is done, not when the client has read all:
@@ -41,30 +43,37 @@ func Stream(w http.ResponseWriter, body io.ReadCloser, tail *dialect.Tail, ended
 	}
 	chunk := chunks.Get().(*[]byte)
 	defer chunks.Put(chunk)
-	watch := time.AfterFunc(time.Hour, s.readOn)
-	watch.Stop()
+	s.watch = time.AfterFunc(time.Hour, s.look)
+	s.watch.Reset(stall) // not before look can see it
 	for {
 		n, err := body.Read(*chunk)
 		if n > 0 {
 			s.see((*chunk)[:n])
-			watch.Reset(stall)
+			s.writes.Add(1)
+			s.side.Store(writing)
 			failed := s.send((*chunk)[:n])
-			if !watch.Stop() { // the reading is another's now
+			if !s.side.CompareAndSwap(writing, reading) { // the reading is another's now
 				return s.writeOn(failed)
 			}
 			if failed != nil {
-				_ = body.Close()
-				ended(failed)
+				s.end(failed)
 				return failed
 			}
 		}
 		if err != nil {
-			_ = body.Close()
-			ended(notEOF(err))
+			s.end(notEOF(err))
 			return nil
 		}
 	}
 }
+
+// What the one goroutine of a stream does, until a second one has taken the reading over.
+const (
+	reading int32 = iota
+	writing
+	takenOver
+	over // the instance's side has ended
+)
 
 // stream is one answer on its way, with the buffer between the reader of its instance and the writer to its
 // client once they are two.
@@ -74,6 +83,11 @@ type stream struct {
 	ended  func(error)
 	client io.Writer
 	out    *http.ResponseController
+
+	side   atomic.Int32 // reading, writing, takenOver, over
+	writes atomic.Int64
+	seen   int64       // writes at the last look
+	watch  *time.Timer // the next look
 
 	mu      sync.Mutex
 	pending []byte
@@ -101,6 +115,28 @@ func notEOF(err error) error {
 		return nil
 	}
 	return err
+}
+
+// end is the end of the instance's side while the stream is one goroutine's.
+func (s *stream) end(err error) {
+	s.side.Store(over) // a look that is under way may still set the watch, but only once
+	s.watch.Stop()
+	_ = s.body.Close()
+	s.ended(err)
+}
+
+// look takes the reading over from a writer that is stuck in the write it was in at the last look.
+func (s *stream) look() {
+	if s.side.Load() == over {
+		return
+	}
+	writes := s.writes.Load()
+	if writes == s.seen && s.side.CompareAndSwap(writing, takenOver) {
+		s.readOn()
+		return
+	}
+	s.seen = writes
+	s.watch.Reset(stall)
 }
 
 // readOn reads the rest of the answer while the writer is stuck, and from then on.

@@ -48,12 +48,13 @@ type subject struct {
 }
 
 func run(rounds int) error {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
+	ctx := context.Background()
 	if _, err := cpuTime(os.Getpid()); err != nil {
 		return fmt.Errorf("CPU time of processes can not be read here: %w", err)
 	}
-	subjects, err := start(ctx)
+	var servers processes
+	defer servers.stop()
+	subjects, err := start(ctx, &servers)
 	if err != nil {
 		return err
 	}
@@ -61,8 +62,8 @@ func run(rounds int) error {
 		fmt.Fprintf(os.Stderr, "round %d of %d\n", round+1, rounds)
 		for _, m := range measures {
 			for _, s := range subjects {
-				if err := m(ctx, s); err != nil {
-					return fmt.Errorf("%s: %w", s.name, err)
+				if err := m.run(ctx, s); err != nil {
+					return fmt.Errorf("%s: %s: %w", s.name, m.name, err)
 				}
 			}
 		}
@@ -72,7 +73,7 @@ func run(rounds int) error {
 }
 
 // start brings up the backend and the two subjects in front of it.
-func start(ctx context.Context) ([]*subject, error) {
+func start(ctx context.Context, servers *processes) ([]*subject, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -81,7 +82,7 @@ func start(ctx context.Context) ([]*subject, error) {
 	if err != nil {
 		return nil, err
 	}
-	context.AfterFunc(ctx, func() { _ = os.RemoveAll(dir) })
+	servers.dir = dir
 	corral := filepath.Join(dir, "corral")
 	if out, err := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", corral, "./cmd/corral").CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build corral: %w\n%s", err, out)
@@ -96,14 +97,14 @@ func start(ctx context.Context) ([]*subject, error) {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
-	if _, err := process(ctx, backend, self, "-serve", "backend", "-addr", backend); err != nil {
+	if _, err := servers.start(ctx, backend, self, "-serve", "backend", "-addr", backend); err != nil {
 		return nil, err
 	}
-	stdlibPID, err := process(ctx, stdlib, self, "-serve", "stdlib", "-addr", stdlib, "-to", "http://"+backend)
+	stdlibPID, err := servers.start(ctx, stdlib, self, "-serve", "stdlib", "-addr", stdlib, "-to", "http://"+backend)
 	if err != nil {
 		return nil, err
 	}
-	corralPID, err := process(ctx, front, corral, "serve", "--config", config, "--listen", front, "--log", "json")
+	corralPID, err := servers.start(ctx, front, corral, "serve", "--config", config, "--listen", front, "--log", "json")
 	if err != nil {
 		return nil, err
 	}
@@ -113,14 +114,19 @@ func start(ctx context.Context) ([]*subject, error) {
 	}, nil
 }
 
-// process starts a server and waits until it answers.
-func process(ctx context.Context, addr, name string, args ...string) (pid int, err error) {
+// processes are the servers of a run and the folder they need.
+type processes struct {
+	dir     string
+	running []*exec.Cmd
+}
+
+// start starts a server and waits until it answers.
+func (p *processes) start(ctx context.Context, addr, name string, args ...string) (pid int, err error) {
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Stdout, cmd.Stderr = nil, nil // Corral writes its log, to nowhere
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
-	go func() { _ = cmd.Wait() }()
+	p.running = append(p.running, cmd)
 	for range 100 {
 		if answers(ctx, addr) {
 			return cmd.Process.Pid, nil
@@ -128,6 +134,14 @@ func process(ctx context.Context, addr, name string, args ...string) (pid int, e
 		time.Sleep(100 * time.Millisecond)
 	}
 	return 0, errors.New(name + " " + strings.Join(args, " ") + " does not answer")
+}
+
+func (p *processes) stop() {
+	for _, cmd := range p.running {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}
+	_ = os.RemoveAll(p.dir)
 }
 
 // print shows the medians beside the budgets.

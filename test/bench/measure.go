@@ -22,7 +22,13 @@ const (
 var rows = []string{rowRequest, rowChunk, rowP50, rowP99}
 
 // measures are run for each subject in turn, so that what disturbs the machine disturbs both.
-var measures = []func(context.Context, *subject) error{measureRequests, measureChunks, measureLatency}
+var measures = []measure{{rowRequest, measureRequests}, {rowChunk, measureChunks}, {"latency", measureLatency}}
+
+// measure is one piece of work that fills one row or more.
+type measure struct {
+	name string
+	run  func(context.Context, *subject) error
+}
 
 var plainBody = `{"model":"m","messages":[{"role":"user","content":"` + strings.Repeat("word ", 190) + `"}]}`
 
