@@ -33,6 +33,7 @@ type rig struct {
 	*testing.T
 	net     *ollamatest.Net
 	servers map[string]*ollamatest.Server
+	fronts  map[string]http.Handler
 	stops   map[string]func()
 	fleet   *fleet.Fleet
 	config  *atomic.Pointer[config.Config]
@@ -69,22 +70,29 @@ type instance struct {
 	options ollamatest.Options
 	slots   int
 	roles   []string
-	down    bool // not there at the start
+	down    bool                                   // not there at the start
+	front   func(ollama http.Handler) http.Handler // what stands before it; nil for nothing
 }
 
 // bubble runs f with a Corral in front of instances, in virtual time.
 func bubble(t *testing.T, instances []instance, f func(g *rig)) {
 	t.Helper()
+	bubbleWaiting(t, instances, config.Default().Queue.MaxWaiting, f)
+}
+
+// bubbleWaiting is bubble with another bound of the queue.
+func bubbleWaiting(t *testing.T, instances []instance, maxWaiting int, f func(g *rig)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		g := newRig(t, instances)
+		g := newRig(t, instances, maxWaiting)
 		f(g)
 		g.close()
 	})
 }
 
-func newRig(t *testing.T, instances []instance) *rig {
+func newRig(t *testing.T, instances []instance, maxWaiting int) *rig {
 	g := &rig{
-		T: t, net: &ollamatest.Net{}, servers: map[string]*ollamatest.Server{}, stops: map[string]func(){},
+		T: t, net: &ollamatest.Net{}, servers: map[string]*ollamatest.Server{}, fronts: map[string]http.Handler{}, stops: map[string]func(){},
 		config: &atomic.Pointer[config.Config]{}, start: time.Now(),
 	}
 	c := config.Default()
@@ -93,6 +101,10 @@ func newRig(t *testing.T, instances []instance) *rig {
 			in.options.Models = models
 		}
 		g.servers[in.name] = ollamatest.New(in.options)
+		g.fronts[in.name] = g.servers[in.name]
+		if in.front != nil {
+			g.fronts[in.name] = in.front(g.servers[in.name])
+		}
 		addr := fmt.Sprintf("127.0.0.1:%d", 21434+i)
 		if !in.down {
 			g.up(in.name, addr)
@@ -106,7 +118,7 @@ func newRig(t *testing.T, instances []instance) *rig {
 	}
 	g.config.Store(&c)
 	log := slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	g.fleet = fleet.New(fleet.Options{Log: log, MaxWaiting: c.Queue.MaxWaiting, Dial: g.net.DialContext})
+	g.fleet = fleet.New(fleet.Options{Log: log, MaxWaiting: maxWaiting, Dial: g.net.DialContext})
 	if err := g.fleet.Apply(c.Instances); err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +140,7 @@ func newRig(t *testing.T, instances []instance) *rig {
 
 // up connects an instance to the network.
 func (g *rig) up(name, addr string) {
-	stop, err := g.net.Serve(addr, g.servers[name])
+	stop, err := g.net.Serve(addr, g.fronts[name])
 	if err != nil {
 		g.Fatal(err)
 	}

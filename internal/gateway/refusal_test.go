@@ -1,0 +1,107 @@
+package gateway_test
+
+import (
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// refusing answers the first n chats with a status, and passes on the rest.
+func refusing(status int, n int64, seen *atomic.Int64) func(http.Handler) http.Handler {
+	return func(ollama http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/chat") && seen.Add(1) <= n {
+				w.WriteHeader(status)
+				return
+			}
+			ollama.ServeHTTP(w, r)
+		})
+	}
+}
+
+// TestBusyGoesElsewhere: an instance that answers 503 has done no work: another one does it, free of charge.
+func TestBusyGoesElsewhere(t *testing.T) {
+	var seen atomic.Int64
+	in := twoInstances(1)
+	in[0].front = refusing(http.StatusServiceUnavailable, 1, &seen)
+	bubble(t, in, func(g *rig) {
+		a := g.post("/api/chat", chat("m1", "x"))
+		if a.status != http.StatusOK || a.header.Get("X-Corral-Instance") != "b" || a.header.Get("X-Corral-Attempts") != "2" {
+			g.Errorf("%d %v %s", a.status, a.header, a.body)
+		}
+	})
+}
+
+// TestBusyBacksOff: a single instance that goes on answering 503 is asked ever more rarely, not in a tight loop,
+// and the client gets its answer when it gives in.
+func TestBusyBacksOff(t *testing.T) {
+	var seen atomic.Int64
+	in := twoInstances(1)[:1]
+	in[0].front = refusing(http.StatusServiceUnavailable, 8, &seen)
+	bubble(t, in, func(g *rig) {
+		a := g.post("/api/chat", chat("m1", "x"))
+		if a.status != http.StatusOK || seen.Load() != 9 {
+			g.Errorf("%d after %d attempts", a.status, seen.Load())
+		}
+		if a.at < time.Minute || a.at > 5*time.Minute {
+			g.Errorf("9 attempts took %s", a.at)
+		}
+	})
+}
+
+// TestErrorsPass: what an instance answers reaches the client as it is, and is not repeated elsewhere.
+func TestErrorsPass(t *testing.T) {
+	for _, status := range []int{http.StatusBadRequest, http.StatusTooManyRequests, http.StatusInternalServerError} {
+		var seen atomic.Int64
+		in := twoInstances(1)
+		in[0].front = refusing(status, 1, &seen)
+		bubble(t, in, func(g *rig) {
+			if a := g.post("/api/chat", chat("m1", "x")); a.status != status || g.last().Attempts != 1 {
+				g.Errorf("%d after %d attempts, want %d", a.status, g.last().Attempts, status)
+			}
+		})
+	}
+}
+
+// TestBrokenBeforeAnswer: an instance that breaks the connection had started, perhaps: the client is told.
+func TestBrokenBeforeAnswer(t *testing.T) {
+	in := twoInstances(1)
+	in[0].front = func(ollama http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/chat") || strings.HasSuffix(r.URL.Path, "/completions") {
+				panic(http.ErrAbortHandler)
+			}
+			ollama.ServeHTTP(w, r)
+		})
+	}
+	bubble(t, in, func(g *rig) {
+		a := g.post("/v1/chat/completions", chat("m1", "x"))
+		if a.status != http.StatusBadGateway || !strings.Contains(a.body, "instance a broke the connection") || !strings.Contains(a.body, `"type":"api_error"`) {
+			g.Errorf("%d %s", a.status, a.body)
+		}
+	})
+}
+
+// TestFullQueue: bounds are told in the dialect's words.
+func TestFullQueue(t *testing.T) {
+	in := twoInstances(1)[:1]
+	bubbleWaiting(t, in, 1, func(g *rig) {
+		busy := g.busy(30 * time.Second)
+		var all sync.WaitGroup
+		all.Go(func() { g.post("/api/chat", chat("m1", "waits")) })
+		time.Sleep(time.Second)
+		a := g.post("/api/chat", chat("m1", "too many"))
+		if a.status != http.StatusServiceUnavailable || a.body != `{"error":"server busy, please try again.  maximum pending requests exceeded"}` {
+			g.Errorf("%d %s", a.status, a.body)
+		}
+		a = g.post("/v1/chat/completions", chat("m1", "too many"))
+		if a.status != http.StatusTooManyRequests || a.header.Get("Retry-After") == "" {
+			g.Errorf("%d %v %s", a.status, a.header, a.body)
+		}
+		all.Wait()
+		busy.Wait()
+	})
+}
