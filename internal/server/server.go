@@ -47,6 +47,7 @@ type server struct {
 
 // Run serves until ctx ends, then drains. It returns an error if it could not start, or could not drain.
 func Run(ctx context.Context, o Options) error {
+	changed := watch(ctx, o) // before it is read, so that no change is missed
 	c, err := o.Load()
 	if err != nil {
 		return err
@@ -68,7 +69,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	s.welcome(listener.Addr())
-	go s.watch(ctx)
+	go s.follow(ctx, changed)
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve %s: %w", listener.Addr(), err)
@@ -128,22 +129,30 @@ func (s *server) loopRemedy() string {
 	return "Name Ollama's own address in `instances` instead"
 }
 
-// watch applies changes of the configuration until ctx ends.
-func (s *server) watch(ctx context.Context) {
+// watch tells of changes of the configuration file until ctx ends.
+func watch(ctx context.Context, o Options) <-chan struct{} {
 	changed := make(chan struct{}, 1)
-	if s.Path != "" {
-		go func() {
-			err := config.Watch(ctx, s.Path, func() {
-				select {
-				case changed <- struct{}{}:
-				default:
-				}
-			})
-			if err != nil && ctx.Err() == nil {
-				s.Log.Warn("the configuration is not watched: send SIGHUP after a change", "file", s.Path, "error", err)
-			}
-		}()
+	if o.Path == "" {
+		return changed
 	}
+	watcher, err := config.NewWatcher(o.Path)
+	if err != nil {
+		o.Log.Warn("the configuration is not watched: send SIGHUP after a change", "file", o.Path, "error", err)
+		return changed
+	}
+	go func() {
+		_ = watcher.Run(ctx, func() {
+			select {
+			case changed <- struct{}{}:
+			default:
+			}
+		})
+	}()
+	return changed
+}
+
+// follow applies changes of the configuration until ctx ends.
+func (s *server) follow(ctx context.Context, changed <-chan struct{}) {
 	for {
 		select {
 		case <-ctx.Done():
