@@ -20,6 +20,17 @@ const (
 	OutcomeLeft     Outcome = "left"     // the client hung up first
 )
 
+// OutcomeOf is the outcome of a complete answer with an HTTP status.
+func OutcomeOf(status int) Outcome {
+	switch {
+	case status >= 500:
+		return OutcomeFailed
+	case status >= 400:
+		return OutcomeRejected
+	}
+	return OutcomeAnswered
+}
+
 // Record is what is known of a call at its end. It holds no prompt and no secret.
 type Record struct {
 	ID, Path, Model, Tenant string

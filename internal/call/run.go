@@ -127,7 +127,7 @@ func (u *run) plain(resp *http.Response, committed bool) {
 		return
 	}
 	u.free(result(resp.StatusCode))
-	c.record.Outcome = outcome(resp.StatusCode)
+	c.record.Outcome = OutcomeOf(resp.StatusCode)
 	if resp.StatusCode >= http.StatusBadRequest {
 		c.record.Error = dialect.ErrorMessage(body)
 	}
@@ -172,7 +172,7 @@ func (u *run) stream(resp *http.Response, committed bool) {
 		c.record.Outcome = OutcomeBroken
 		c.record.Error = fmt.Sprintf("instance %s ended its stream with an error", u.target.Name)
 	case whole:
-		c.record.Outcome = outcome(resp.StatusCode)
+		c.record.Outcome = OutcomeOf(resp.StatusCode)
 	case tail != nil:
 		c.record.Outcome = OutcomeBroken
 		c.record.Error = fmt.Sprintf("instance %s broke off its answer", u.target.Name)
@@ -191,14 +191,4 @@ func result(status int) dispatch.Result {
 		return dispatch.Failed
 	}
 	return dispatch.Done
-}
-
-func outcome(status int) Outcome {
-	switch {
-	case status >= http.StatusInternalServerError:
-		return OutcomeFailed
-	case status >= http.StatusBadRequest:
-		return OutcomeRejected
-	}
-	return OutcomeAnswered
 }

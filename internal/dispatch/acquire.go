@@ -18,11 +18,11 @@ type Loader interface {
 
 // Dispatcher is the Core behind one lock, with waiting. Safe for concurrent use.
 type Dispatcher struct {
-	loader     Loader
-	maxWaiting int
+	loader Loader
 
-	mu   sync.Mutex
-	core *Core
+	mu         sync.Mutex
+	core       *Core
+	maxWaiting int
 }
 
 // New is a dispatcher without lanes that lets at most maxWaiting tickets wait.
@@ -66,6 +66,13 @@ func (d *Dispatcher) Release(g Grant, o Outcome) bool {
 	ok := false
 	d.do(func(c *Core, now time.Time) { ok = c.release(now, g.ID, o) })
 	return ok
+}
+
+// SetMaxWaiting changes how many tickets may wait. Those that wait already stay.
+func (d *Dispatcher) SetMaxWaiting(n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.maxWaiting = n
 }
 
 // SetLane adds a lane or changes what is known of one.

@@ -30,7 +30,7 @@ func TestApply(t *testing.T) {
 					g.Errorf("%d by %s, want %s: %s", a.status, by, want, a.body)
 				}
 			})
-			time.Sleep(time.Second)
+			g.pass(time.Second)
 		}
 		ask(60, "a")
 		ask(1, "b") // waits: b is not there yet
@@ -65,7 +65,7 @@ func TestRemovedInstanceFreesItsQueue(t *testing.T) {
 				g.Errorf("%d %s", a.status, a.body)
 			}
 		})
-		time.Sleep(time.Second)
+		g.pass(time.Second)
 		if err := g.fleet.Apply(nil); err != nil {
 			t.Fatal(err)
 		}
@@ -80,7 +80,7 @@ func TestIdleUnload(t *testing.T) {
 	o := ollamatest.Options{KeepAlive: 7 * time.Second, Engine: ollamatest.Settings{Load: 10 * time.Second}}
 	bubble(t, []instance{{name: "a", options: o}}, func(g *rig) {
 		g.post("/api/chat", chat("m1", "x"))
-		time.Sleep(8 * time.Second)
+		g.pass(8 * time.Second)
 		ctx, cancel := context.WithTimeout(g.Context(), time.Second)
 		defer cancel()
 		g.do(ctx, http.MethodPost, "/api/chat", chat("m1", "impatient"))
@@ -138,14 +138,14 @@ func TestEmbeddingsStayOnOneDigest(t *testing.T) {
 		}
 		stop()
 		g.kill("a")
-		time.Sleep(10 * time.Second)
+		g.pass(10 * time.Second)
 		var all sync.WaitGroup
 		all.Go(func() {
 			if a := g.post("/api/embed", ask); a.status != http.StatusOK || g.last().Instance != "a" {
 				g.Errorf("%d by %s", a.status, g.last().Instance)
 			}
 		})
-		time.Sleep(time.Minute)
+		g.pass(time.Minute)
 		g.up("a", "127.0.0.1:21434")
 		all.Wait()
 	})
@@ -164,7 +164,7 @@ func TestModelsTakeTurns(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(10 * time.Second)
+		g.pass(10 * time.Second)
 		a := g.post("/api/chat", chat("m2", "x"))
 		if a.status != http.StatusOK || a.at > 2*time.Minute {
 			g.Errorf("%d after %s: %s", a.status, a.at, a.body)
@@ -187,7 +187,7 @@ func TestLoadFails(t *testing.T) {
 		if a.status != http.StatusInternalServerError || !strings.Contains(a.body, `"type":"api_error"`) {
 			g.Errorf("%d %s", a.status, a.body)
 		}
-		time.Sleep(time.Minute)
+		g.pass(time.Minute)
 		if a := g.post("/v1/chat/completions", chat("m2", "x")); a.status != http.StatusOK {
 			g.Errorf("later: %d %s", a.status, a.body)
 		}

@@ -105,10 +105,10 @@ func TestCancel(t *testing.T) {
 		ctx, cancel := context.WithCancel(g.Context())
 		var all sync.WaitGroup
 		all.Go(func() { g.do(ctx, http.MethodPost, "/api/chat", chat("m1", "runs [[tokens=100 each=1s]]")) })
-		time.Sleep(time.Second)
+		g.pass(time.Second)
 		waiting, leave := context.WithCancel(g.Context())
 		all.Go(func() { g.do(waiting, http.MethodPost, "/api/chat", chat("m1", "waits")) })
-		time.Sleep(time.Second)
+		g.pass(time.Second)
 		if s := g.fleet.Dispatcher().Snapshot(); s.Waiting != 1 || s.Running != 1 {
 			g.Errorf("%+v", s)
 		}
@@ -157,7 +157,7 @@ func TestRequeue(t *testing.T) {
 		}
 		// When it comes back it is used again.
 		g.up("a", "127.0.0.1:21434")
-		time.Sleep(20 * time.Second)
+		g.pass(20 * time.Second)
 		busy := g.busy(time.Minute) // on b, where the model is loaded
 		if a := g.post("/api/chat", chat("m1", "x")); a.header.Get("X-Corral-Instance") != "a" {
 			g.Errorf("%d by %s", a.status, a.header.Get("X-Corral-Instance"))
@@ -170,14 +170,14 @@ func TestRequeue(t *testing.T) {
 func TestAllDown(t *testing.T) {
 	bubble(t, []instance{{name: "a"}}, func(g *rig) {
 		g.kill("a")
-		time.Sleep(time.Minute)
+		g.pass(time.Minute)
 		var all sync.WaitGroup
 		all.Go(func() {
 			if a := g.post("/api/chat", chat("m1", "x")); a.status != http.StatusOK {
 				g.Errorf("%d %s", a.status, a.body)
 			}
 		})
-		time.Sleep(time.Minute)
+		g.pass(time.Minute)
 		g.up("a", "127.0.0.1:21434")
 		all.Wait()
 	})
@@ -216,7 +216,7 @@ func TestSignatures(t *testing.T) {
 					g.Errorf("%d %s", a.status, a.body)
 				}
 			})
-			time.Sleep(time.Millisecond)
+			g.pass(time.Millisecond)
 		}
 		all.Wait()
 		if loads := g.servers["a"].Stats().Loads; loads != 2 {

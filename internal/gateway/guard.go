@@ -54,13 +54,12 @@ var allowedHeaders = [...]string{
 	"X-Request-Id",
 }
 
-// ownOrigins are pages that Ollama trusts: those of this machine, browser extensions and desktop applications.
+// ownOrigins are pages that Ollama trusts: those of this machine and of desktop applications.
 var ownOrigins = []string{
 	"http://localhost", "https://localhost", "http://localhost:*", "https://localhost:*",
 	"http://127.0.0.1", "https://127.0.0.1", "http://127.0.0.1:*", "https://127.0.0.1:*",
 	"http://0.0.0.0", "https://0.0.0.0", "http://0.0.0.0:*", "https://0.0.0.0:*",
 	"app://*", "file://*", "tauri://*", "vscode-webview://*", "vscode-file://*",
-	"chrome-extension://*", "safari-extension://*", "moz-extension://*", "ms-browser-extension://*",
 }
 
 func allowedOrigin(origin string, more []string) bool {

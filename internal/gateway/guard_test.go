@@ -236,7 +236,7 @@ func TestLoadAndUnload(t *testing.T) {
 		if a := g.post("/api/generate", `{"model":"m1","keep_alive":0}`); a.status != 200 || !strings.Contains(a.body, `"done_reason":"unload"`) {
 			g.Errorf("unload: %d %s", a.status, a.body)
 		}
-		time.Sleep(time.Second)
+		g.pass(time.Second)
 		for name, s := range g.servers {
 			if loaded := s.Loaded(); len(loaded) != 0 {
 				g.Errorf("%s still has %v", name, loaded)
@@ -251,7 +251,7 @@ func TestLoadAndUnload(t *testing.T) {
 // TestNewModel: a model that was pulled behind Corral's back is found when somebody asks for it.
 func TestNewModel(t *testing.T) {
 	bubble(t, twoInstances(1), func(g *rig) {
-		time.Sleep(2 * time.Second)
+		g.pass(2 * time.Second)
 		g.servers["b"].Add(ollamatest.Model{Name: "fresh"})
 		if a := g.post("/api/chat", chat("fresh", "x")); a.status != 200 || a.header.Get("X-Corral-Instance") != "b" {
 			g.Errorf("%d %s", a.status, a.body)

@@ -81,7 +81,11 @@ func (g *Gateway) infer(w http.ResponseWriter, r *http.Request, route dialect.Ro
 	}
 	class, err := g.Fleet.Class(r.Context(), envelope.Model, role, envelope.Signature)
 	switch {
-	case errors.Is(err, fleet.ErrUnknownModel):
+	case errors.Is(err, fleet.ErrUnknownModel) && len(g.Fleet.Holders(dialect.CanonicalModel(envelope.Model))) == 0:
+		setBody(r, body) // an instance finds first what else may be wrong with it
+		g.pass(w, r)
+		return
+	case errors.Is(err, fleet.ErrUnknownModel): // there, but not for this role
 		e := route.NotFound(envelope.Model)
 		g.reject(w, r, e.Status, e.Message)
 		return
@@ -126,16 +130,17 @@ func (g *Gateway) noInstance(w http.ResponseWriter, r *http.Request) {
 		"no Ollama instance can be reached ("+strings.Join(down, ", ")+"): start one, or see `corral check`")
 }
 
-// reject answers a request that never became a call, and has it counted and logged like one.
+// reject answers a request that never became a call.
 func (g *Gateway) reject(w http.ResponseWriter, r *http.Request, status int, message string) {
 	call.WriteError(w, dialect.Of(r.URL.Path), status, message)
-	outcome := call.OutcomeRejected
-	if status >= http.StatusInternalServerError {
-		outcome = call.OutcomeFailed
-	}
+	g.observe(r, "", status, message)
+}
+
+// observe has a request that never became a call counted and logged like one.
+func (g *Gateway) observe(r *http.Request, instance string, status int, message string) {
 	g.Desk.Observer.Observe(call.Record{
-		ID: requestID(r), Path: r.URL.Path, Tenant: tenant.OfAddr(r.RemoteAddr), Status: status,
-		Outcome: outcome, Error: message,
+		ID: requestID(r), Path: r.URL.Path, Tenant: tenant.OfAddr(r.RemoteAddr), Instance: instance,
+		Status: status, Outcome: call.OutcomeOf(status), Error: message,
 	})
 }
 

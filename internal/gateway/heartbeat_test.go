@@ -14,7 +14,7 @@ import (
 func (g *rig) busy(d time.Duration) *sync.WaitGroup {
 	var all sync.WaitGroup
 	all.Go(func() { g.post("/api/chat", chat("m1", "[[tokens=1 prefill="+d.String()+"]]")) })
-	time.Sleep(time.Millisecond)
+	g.pass(time.Millisecond)
 	return &all
 }
 

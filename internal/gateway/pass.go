@@ -46,6 +46,7 @@ func (g *Gateway) passTo(w http.ResponseWriter, r *http.Request, target *relay.T
 			if resp.Request.Method != http.MethodGet && resp.Request.Method != http.MethodHead {
 				g.Fleet.Changed() // a model may have come or gone
 			}
+			g.observe(r, target.Name, resp.StatusCode, "")
 			return nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {

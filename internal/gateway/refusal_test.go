@@ -92,7 +92,7 @@ func TestFullQueue(t *testing.T) {
 		busy := g.busy(30 * time.Second)
 		var all sync.WaitGroup
 		all.Go(func() { g.post("/api/chat", chat("m1", "waits")) })
-		time.Sleep(time.Second)
+		g.pass(time.Second)
 		a := g.post("/api/chat", chat("m1", "too many"))
 		if a.status != http.StatusServiceUnavailable || a.body != `{"error":"server busy, please try again.  maximum pending requests exceeded"}` {
 			g.Errorf("%d %s", a.status, a.body)

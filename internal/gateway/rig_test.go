@@ -175,6 +175,9 @@ func (g *rig) close() {
 	}
 }
 
+// pass lets virtual time go by.
+func (g *rig) pass(d time.Duration) { time.Sleep(d) }
+
 // answer is what a client got.
 type answer struct {
 	status    int

@@ -177,6 +177,7 @@ func (s *server) reload() {
 	}
 	changes := config.Changes(s.config.Load(), next)
 	s.config.Store(next)
+	s.fleet.Dispatcher().SetMaxWaiting(next.Queue.MaxWaiting)
 	if len(changes) == 0 {
 		s.Log.Info("configuration read again: nothing changed")
 	}
