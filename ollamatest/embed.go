@@ -43,7 +43,7 @@ func (s *Server) embedding(w http.ResponseWriter, r *http.Request, q embedReques
 	}
 	run, err := s.schedule(r.Context(), m, q.Options, nil, q.KeepAlive.duration())
 	if err != nil {
-		code, message := scheduleError(q.Model, err)
+		code, message := scheduleError(err)
 		a.fail(w, code, message)
 		return
 	}
@@ -201,7 +201,7 @@ func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) {
 	}
 	run, err := s.schedule(r.Context(), m, q.Options, nil, q.KeepAlive.duration())
 	if err != nil {
-		code, message := scheduleError(q.Model, err)
+		code, message := scheduleError(err)
 		nativeError(w, code, message)
 		return
 	}

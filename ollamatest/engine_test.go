@@ -74,7 +74,7 @@ func TestEngineCurveIsTotalRate(t *testing.T) {
 			jobs[i] = &Job{PromptTokens: 1, Tokens: 1001}
 			e.Submit(t0, jobs[i])
 		}
-		drain(e, jobs[0])
+		_, _, _ = drain(e, jobs[0])
 		return float64(n*1000) / jobs[0].DecodeTime().Seconds()
 	}
 	for n, want := range map[int]float64{1: 100, 2: 150, 3: 180, 8: 190} {
@@ -90,7 +90,7 @@ func TestEngineReusesPrefixOfTheBestSlot(t *testing.T) {
 	run := func(prompt string) *Job {
 		j := &Job{Prompt: prompt, Tokens: 1}
 		e.Submit(t0, j)
-		drain(e, j)
+		_, _, _ = drain(e, j)
 		return j
 	}
 	first := run(system + "one")
@@ -119,7 +119,7 @@ func TestEngineLineIsFirstComeFirstServed(t *testing.T) {
 	if e.Running() != 1 || e.Waiting() != 2 {
 		t.Fatalf("after cancel: running %d waiting %d", e.Running(), e.Waiting())
 	}
-	drain(e, jobs[3])
+	_, _, _ = drain(e, jobs[3])
 	if got := jobs[3].Wait(); got != 200*ms {
 		t.Errorf("last waited %v, want 200ms: a cancelled place in line costs nothing", got)
 	}
@@ -161,7 +161,7 @@ func TestEngineFinishPrefillKeepsTheSlot(t *testing.T) {
 		e.Submit(t0, a)
 		e.Submit(t0, b)
 		e.Cancel(t0.Add(100*ms), a)
-		drain(e, b)
+		_, _, _ = drain(e, b)
 		if got := b.Started.Sub(t0); got != want {
 			t.Errorf("finish=%v: next started at %v, want %v", finish, got, want)
 		}

@@ -108,7 +108,7 @@ func TestHostAndOriginLists(t *testing.T) {
 	bubble(t, Options{}, func(g *rig) {
 		f := func(host, origin string, want int) {
 			t.Helper()
-			req, _ := http.NewRequest("GET", "http://"+addr+"/api/version", nil)
+			req, _ := http.NewRequest(http.MethodGet, "http://"+addr+"/api/version", nil)
 			req.Host = host
 			if origin != "" {
 				req.Header.Set("Origin", origin)

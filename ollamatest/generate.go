@@ -78,7 +78,7 @@ func (s *Server) generating(w http.ResponseWriter, r *http.Request, t task, a an
 	}
 	run, err := s.schedule(r.Context(), m, t.options, t.shift, t.keep)
 	if err != nil {
-		code, message := scheduleError(t.model, err)
+		code, message := scheduleError(err)
 		a.fail(w, code, message)
 		return
 	}
@@ -105,7 +105,7 @@ func (s *Server) schedule(ctx context.Context, m *Model, options map[string]any,
 }
 
 // scheduleError is handleScheduleError of Ollama's routes.
-func scheduleError(model string, err error) (int, string) {
+func scheduleError(err error) (int, string) {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return 499, "request canceled"

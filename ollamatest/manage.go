@@ -25,13 +25,11 @@ func (s *Server) Add(m Model) {
 	s.models = slices.Insert(s.models, 0, &m)
 }
 
-func (s *Server) removeLocked(n name) bool {
-	before := len(s.models)
+func (s *Server) removeLocked(n name) {
 	s.models = slices.DeleteFunc(s.models, func(m *Model) bool {
 		known, _ := parseName(m.Name)
 		return known.key() == n.key()
 	})
-	return len(s.models) < before
 }
 
 func (s *Server) copyModel(w http.ResponseWriter, r *http.Request) {
@@ -79,7 +77,7 @@ func progress(w http.ResponseWriter, stream *bool, lines ...object) {
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	enc := json.NewEncoder(w)
 	for _, line := range lines {
-		enc.Encode(line)
+		_ = enc.Encode(line) // the client may have left
 	}
 }
 

@@ -58,8 +58,8 @@ func (n *Net) Serve(addr string, h http.Handler) (stop func(), err error) {
 		return nil, err
 	}
 	srv := &http.Server{Handler: h}
-	go srv.Serve(l)
-	return func() { srv.Close() }, nil
+	go func() { _ = srv.Serve(l) }()
+	return func() { _ = srv.Close() }, nil
 }
 
 // Client is an HTTP client on this network. CloseIdleConnections ends it: a bubble waits for that.

@@ -64,7 +64,7 @@ func StartOllama(ctx context.Context, p Process) (*Ollama, error) {
 		return nil, fmt.Errorf("start ollama: %w", err)
 	}
 	go func() {
-		o.cmd.Wait()
+		_ = o.cmd.Wait() // it is killed in the end
 		close(o.exited)
 	}()
 	if err := o.waitReady(ctx); err != nil {

@@ -154,6 +154,6 @@ func responsesInput(input json.RawMessage) string {
 		return text
 	}
 	var messages []openAIMessage
-	json.Unmarshal(input, &messages)
+	_ = json.Unmarshal(input, &messages) // what is neither is an empty prompt
 	return joinOpenAI(messages)
 }

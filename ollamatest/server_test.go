@@ -174,7 +174,9 @@ func TestCancelInLineFreesOnlyItsPlace(t *testing.T) {
 			g.Errorf("the one behind it ended after %v, want 4s", last.at)
 		}
 		var m nativeLine
-		json.Unmarshal([]byte(last.body), &m)
+		if err := json.Unmarshal([]byte(last.body), &m); err != nil {
+			g.Error(err)
+		}
 		if hidden := m.Total - m.Load - m.PromptElapsed - m.EvalElapsed; hidden != 2*time.Second {
 			g.Errorf("hidden wait %v, want 2s: %s", hidden, last.body)
 		}
@@ -242,7 +244,7 @@ func TestCrashBeforeTheFirstTokenIsAStatus(t *testing.T) {
 
 func TestNoHeadersBeforeTheFirstToken(t *testing.T) {
 	bubble(t, Options{}, func(g *rig) {
-		req, _ := http.NewRequest("POST", "http://"+addr+"/v1/chat/completions",
+		req, _ := http.NewRequest(http.MethodPost, "http://"+addr+"/v1/chat/completions",
 			strings.NewReader(`{"model":"m1","stream":true,"messages":[{"role":"user","content":"[[prefill=90s each=1s tokens=2]]"}]}`))
 		resp, err := g.client.Do(req)
 		if err != nil {
@@ -252,7 +254,7 @@ func TestNoHeadersBeforeTheFirstToken(t *testing.T) {
 		if got := time.Since(g.start); got != 91*time.Second {
 			g.Errorf("headers after %v, want 91s", got)
 		}
-		io.Copy(io.Discard, resp.Body)
+		_, _ = io.Copy(io.Discard, resp.Body)
 	})
 }
 

@@ -56,7 +56,6 @@ func serveOllama() {
 // await asks a URL until it answers 200, and prints the answer's status line if it never does.
 func await() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
 	for ctx.Err() == nil {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, os.Args[1], nil)
 		if err != nil {
@@ -66,11 +65,13 @@ func await() {
 		if err == nil {
 			_ = resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {
+				cancel()
 				return
 			}
 		}
 		<-time.After(20 * time.Millisecond)
 	}
+	cancel()
 	fmt.Fprintln(os.Stderr, os.Args[1], "did not answer")
 	os.Exit(1)
 }

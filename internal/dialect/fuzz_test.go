@@ -243,9 +243,7 @@ func checkSent(t *testing.T, r Route, got Envelope, before bound) {
 		}
 	}
 	// An absent and an empty map are the same to Ollama.
-	if len(before.options)+len(after.options) > 0 && !maps.EqualFunc(before.options, after.options, func(a, b any) bool {
-		return reflect.DeepEqual(a, b)
-	}) {
+	if len(before.options)+len(after.options) > 0 && !maps.EqualFunc(before.options, after.options, reflect.DeepEqual) {
 		t.Fatalf("%s: options %v became %v", r.Path, before.options, after.options)
 	}
 	before.want.Signature = ""

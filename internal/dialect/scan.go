@@ -1,6 +1,7 @@
 package dialect
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"math/bits"
@@ -28,10 +29,8 @@ type member struct {
 // name returns m's name without its quotes, escapes resolved.
 func (s *scanner) name(m member) []byte {
 	raw := s.b[m.start+1 : m.nameEnd-1]
-	for _, c := range raw {
-		if c == '\\' {
-			return []byte(unquote(s.b[m.start:m.nameEnd]))
-		}
+	if bytes.IndexByte(raw, '\\') >= 0 {
+		return []byte(unquote(s.b[m.start:m.nameEnd]))
 	}
 	return raw
 }

@@ -88,7 +88,7 @@ func (m *model) Check(t *rapid.T) {
 	}
 	busy := map[string]int{}
 	for id, n := range m.slots {
-		busy[string(m.instanceOf(id))] += n
+		busy[m.instanceOf(id)] += n
 	}
 	for name, in := range m.core.instances {
 		if in.busy != busy[name] {

@@ -26,6 +26,7 @@ type Row struct {
 	Name     string          `json:"name"`
 	ID       string          `json:"id"`
 	Digest   string          `json:"digest"`
+	Created  int64           `json:"created"` // Unix seconds
 	Modified string          `json:"modified_at"`
 	Expires  string          `json:"expires_at"`
 }
@@ -47,9 +48,11 @@ func (f *Fleet) Loaded(ctx context.Context) []Row {
 	return rows
 }
 
-// OpenAIModels is the models of all reachable instances as /v1/models lists them.
+// OpenAIModels is the models of all reachable instances as /v1/models lists them, newest first.
 func (f *Fleet) OpenAIModels(ctx context.Context) []Row {
-	return f.list(ctx, "/v1/models", "data", func(_, _ Row) bool { return false })
+	rows := f.list(ctx, "/v1/models", "data", func(_, _ Row) bool { return false })
+	slices.SortStableFunc(rows, func(a, b Row) int { return cmp.Compare(b.Created, a.Created) })
+	return rows
 }
 
 // list asks every reachable instance and merges the rows by name; better says whether a later row should
@@ -109,7 +112,7 @@ func compareTimes(a, b string) int {
 	if aErr != nil || bErr != nil {
 		return cmp.Compare(a, b)
 	}
-	return at.Compare(bt)
+	return cmp.Compare(at.Unix(), bt.Unix()) // as Ollama compares them
 }
 
 // Version is the lowest version among reachable instances that is not zero, because a client may rely on what

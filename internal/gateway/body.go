@@ -39,8 +39,7 @@ func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, limits config
 		body = buf.Bytes()
 	}
 	g.bodies.Add(int64(cap(body)))
-	var over *http.MaxBytesError
-	if errors.As(err, &over) {
+	if _, over := errors.AsType[*http.MaxBytesError](err); over {
 		return body, errTooLarge
 	}
 	return body, err

@@ -87,7 +87,11 @@ func (l *Ledger) Release() {
 // Free is how many slots can be reserved now.
 func (l *Ledger) Free() int { return max(0, l.limit-l.inFlight) }
 
-// Slots, Limit and InFlight are N, L and the slots taken.
-func (l *Ledger) Slots() int    { return l.slots }
-func (l *Ledger) Limit() int    { return l.limit }
+// Slots is N: how many requests Ollama runs at once.
+func (l *Ledger) Slots() int { return l.slots }
+
+// Limit is L: how many of the slots Corral uses.
+func (l *Ledger) Limit() int { return l.limit }
+
+// InFlight is how many slots are taken.
 func (l *Ledger) InFlight() int { return l.inFlight }

@@ -7,8 +7,10 @@ import (
 
 func TestLedger(t *testing.T) {
 	l := NewLedger(3, 2)
-	if !l.Reserve() || !l.Reserve() || l.Reserve() {
-		t.Error("a limit of 2 gives two slots")
+	for i, want := range []bool{true, true, false} {
+		if l.Reserve() != want {
+			t.Errorf("a limit of 2 gives two slots, not so at the %dth", i+1)
+		}
 	}
 	l.Resize(3, 3)
 	if l.Free() != 1 || !l.Reserve() || l.Free() != 0 {

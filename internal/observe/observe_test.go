@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -38,7 +39,7 @@ func TestObserver(t *testing.T) {
 	o.Observe(call.Record{ID: "r2", Path: "/v1/messages", Status: 404, Outcome: call.OutcomeRejected, Error: "model 'x' not found"})
 
 	page := httptest.NewRecorder()
-	o.Handler().ServeHTTP(page, httptest.NewRequest("GET", "/metrics", nil))
+	o.Handler().ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	for _, want := range []string{
 		`corral_waiting{model="m:latest",role="generate"} 7`, // two classes, one row
 		`corral_running{lane="a/w",state="open"} 2`,

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -91,9 +92,7 @@ func (t *Target) PrepareHeader(to, from http.Header) {
 		to["User-Agent"] = nil // a client without one stays without one
 	}
 	to[LoopHeader] = []string{"1"}
-	for name, values := range t.Header {
-		to[name] = values
-	}
+	maps.Copy(to, t.Header)
 }
 
 // passesUp says whether a client's header goes to the instance. What stays here: hop-by-hop headers, those

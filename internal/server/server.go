@@ -182,7 +182,7 @@ func (s *server) reload() {
 		s.Log.Info("configuration read again: nothing changed")
 	}
 	for _, change := range changes {
-		s.Log.Info("configuration: " + change)
+		s.Log.Info("configuration changed", "change", change)
 	}
 }
 

@@ -70,7 +70,7 @@ func put(b *bytes.Buffer, v any) {
 		b.WriteString(s)
 		return
 	}
-	binary.Write(b, binary.LittleEndian, v) // to a buffer, of fixed-size values: can not fail
+	_ = binary.Write(b, binary.LittleEndian, v) // to a buffer, of fixed-size values: can not fail
 }
 
 // key adds one; the value's Go type decides its type in the file.
