@@ -105,6 +105,7 @@ func (c *call) attempt(grant dispatch.Grant) bool {
 	}
 	c.record.Instance = target.Name
 	run := &run{call: c, grant: grant, target: target, hangUp: func() {}}
+	defer run.freeOnPanic()
 	ctx := c.r.Context()
 	if c.req.Envelope.Stream {
 		// Ollama does not stop a prefill, so a stream is listened to until its first byte: then the end of

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -33,6 +34,14 @@ func (u *run) freeWith(o dispatch.Outcome) {
 		u.call.desk.Queue.Release(u.grant, o)
 		u.hangUp()
 	})
+}
+
+// freeOnPanic keeps a bug of one request from costing a slot for ever.
+func (u *run) freeOnPanic() {
+	if v := recover(); v != nil {
+		u.free(dispatch.Failed)
+		panic(v)
+	}
 }
 
 // hold gives the slot back after a while: the instance is still busy with work that nobody waits for.
@@ -148,7 +157,7 @@ func (u *run) stream(resp *http.Response, committed bool) {
 		c.w.WriteHeader(resp.StatusCode)
 	}
 	var tail *dialect.Tail // of a stream; a long plain answer has no end marker but its length
-	if c.req.Envelope.Stream && resp.StatusCode == http.StatusOK {
+	if c.req.Envelope.Stream && strings.HasPrefix(resp.Header.Get("Content-Type"), c.req.Route.StreamType) {
 		tail = c.req.Route.Tail()
 	}
 	whole := false // written before Stream returns, in its call of ended

@@ -45,6 +45,7 @@ type instance struct {
 	version string
 	failure error             // why it is down
 	models  map[string]*model // by canonical name; what it last said, also when it is down
+	leftOut map[string]bool   // models of which it was said that they can not be described
 	loaded  map[lane.ID]time.Time
 }
 
@@ -52,7 +53,7 @@ func newInstance(f *Fleet, c config.Instance, t *relay.Target, order int) *insta
 	ctx, stop := context.WithCancel(f.ctx)
 	return &instance{
 		fleet: f, name: c.Name, ctx: ctx, stop: stop, wake: make(chan struct{}, 1), met: make(chan struct{}), target: t, config: c, order: order,
-		models: map[string]*model{}, loaded: map[lane.ID]time.Time{},
+		models: map[string]*model{}, leftOut: map[string]bool{}, loaded: map[lane.ID]time.Time{},
 	}
 }
 

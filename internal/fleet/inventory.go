@@ -2,8 +2,6 @@ package fleet
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -51,19 +49,20 @@ func (in *instance) takeInventory(ctx context.Context) error {
 		return err
 	}
 	found := make([]*model, len(tags.Models))
-	group, ctx := errgroup.WithContext(ctx)
+	var group errgroup.Group
 	group.SetLimit(showsAtOnce)
 	for i, row := range tags.Models {
 		if dialect.IsCloud(row.Name) {
 			continue // runs elsewhere: it needs no slot
 		}
-		group.Go(func() (err error) {
-			found[i], err = in.describe(ctx, row.Name, row.Digest)
-			return err
+		group.Go(func() error {
+			found[i] = in.describe(ctx, row.Name, row.Digest)
+			return nil
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return err
+	_ = group.Wait()
+	if ctx.Err() != nil {
+		return ctx.Err() // half an inventory is none
 	}
 	models := make(map[string]*model, len(found))
 	for _, m := range found {
@@ -85,7 +84,7 @@ type showAnswer struct {
 }
 
 // describe asks what a model is, once a digest. A model that the instance cannot describe is left out.
-func (in *instance) describe(ctx context.Context, name, digest string) (*model, error) {
+func (in *instance) describe(ctx context.Context, name, digest string) *model {
 	f := in.fleet
 	f.mu.RLock()
 	d, known := f.details[digest]
@@ -94,21 +93,27 @@ func (in *instance) describe(ctx context.Context, name, digest string) (*model, 
 		ctx, cancel := context.WithTimeout(ctx, showTimeout)
 		defer cancel()
 		var show showAnswer
-		err := in.postJSON(ctx, "/api/show", map[string]string{"model": name}, &show)
-		var status *statusError
-		switch {
-		case errors.As(err, &status):
-			f.log.Warn("model left out: its instance cannot describe it", "instance", in.name, "model", name, "error", err)
-			return nil, nil
-		case err != nil:
-			return nil, fmt.Errorf("show %s: %w", name, err)
+		if err := in.postJSON(ctx, "/api/show", map[string]string{"model": name}, &show); err != nil {
+			in.leaveOut(name, err)
+			return nil
 		}
 		d = show.details(digest)
 		f.mu.Lock()
 		f.details[digest] = d
 		f.mu.Unlock()
 	}
-	return &model{name: name, digest: digest, details: d}, nil
+	return &model{name: name, digest: digest, details: d}
+}
+
+// leaveOut says, once a model, that it can not be used.
+func (in *instance) leaveOut(name string, err error) {
+	in.fleet.mu.Lock()
+	said := in.leftOut[name]
+	in.leftOut[name] = true
+	in.fleet.mu.Unlock()
+	if !said && in.ctx.Err() == nil {
+		in.fleet.log.Warn("model left out until its instance can describe it", "instance", in.name, "model", name, "error", err)
+	}
 }
 
 // details reads what identifies the weights: the blob that the Modelfile names in FROM; without one (weights in

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"math/rand/v2"
@@ -14,6 +15,9 @@ const (
 	// holdAfter is how long a load may take before the instance's other lanes stop, so that Ollama, which
 	// evicts only models at rest, finds room for it.
 	holdAfter = 30 * time.Second
+	// loadMost is how long a load may take at all. Ollama gives up by itself when one stalls for
+	// OLLAMA_LOAD_TIMEOUT (5 minutes), so this only ends the wait for an instance that is stuck.
+	loadMost = 30 * time.Minute
 	// backoffFirst doubles with every failure in a row up to backoffMost; half of it is jitter.
 	backoffFirst = time.Second
 	backoffMost  = 30 * time.Second
@@ -56,7 +60,9 @@ func (in *instance) load(l dispatch.Load, m *model) {
 		f.dispatcher.Hold(l)
 	})
 	path, question := loadQuestion(m, l.Class.Signature)
-	err := in.postJSON(in.ctx, path, question, nil)
+	ctx, cancel := context.WithTimeout(in.ctx, loadMost)
+	defer cancel()
+	err := in.postJSON(ctx, path, question, nil)
 	hold.Stop()
 	took := time.Since(started).Round(time.Millisecond)
 	var status *statusError

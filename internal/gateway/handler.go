@@ -34,6 +34,9 @@ type Gateway struct {
 }
 
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id := requestID(r)
+	r.Header.Set("X-Request-Id", id) // the instance's log can name it too
+	w.Header().Set("X-Request-Id", id)
 	w.Header().Set(fleet.ServerHeader, g.Version)
 	if !g.admit(w, r) {
 		return
@@ -94,7 +97,7 @@ func (g *Gateway) infer(w http.ResponseWriter, r *http.Request, route dialect.Ro
 		return
 	}
 	g.Desk.Serve(w, r, call.Request{
-		ID: requestID(r), Route: route, Envelope: envelope, Class: class,
+		ID: r.Header.Get("X-Request-Id"), Route: route, Envelope: envelope, Class: class,
 		Tenant: tenant.OfAddr(r.RemoteAddr), Arrival: arrival,
 	})
 }
@@ -139,7 +142,7 @@ func (g *Gateway) reject(w http.ResponseWriter, r *http.Request, status int, mes
 // observe has a request that never became a call counted and logged like one.
 func (g *Gateway) observe(r *http.Request, instance string, status int, message string) {
 	g.Desk.Observer.Observe(call.Record{
-		ID: requestID(r), Path: r.URL.Path, Tenant: tenant.OfAddr(r.RemoteAddr), Instance: instance,
+		ID: r.Header.Get("X-Request-Id"), Path: r.URL.Path, Tenant: tenant.OfAddr(r.RemoteAddr), Instance: instance,
 		Status: status, Outcome: call.OutcomeOf(status), Error: message,
 	})
 }

@@ -1,12 +1,19 @@
 package gateway_test
 
 import (
+	"bytes"
+	"context"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"corral/internal/fleet"
+	"corral/internal/lane"
+	"corral/internal/relay"
 )
 
 // refusing answers the first n chats with a status, and passes on the rest.
@@ -105,3 +112,62 @@ func TestFullQueue(t *testing.T) {
 		busy.Wait()
 	})
 }
+
+// TestLoadThatHangs: an instance stuck in a load is not stuck for ever: its other models go on after a while.
+func TestLoadThatHangs(t *testing.T) {
+	in := twoInstances(1)[:1]
+	in[0].front = func(ollama http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			if r.URL.Path == "/api/generate" && strings.Contains(string(body), `"m2`) {
+				<-r.Context().Done()
+				return
+			}
+			ollama.ServeHTTP(w, r)
+		})
+	}
+	bubble(t, in, func(g *rig) {
+		g.post("/api/chat", chat("m1", "x"))
+		ctx, leave := context.WithCancel(g.Context())
+		var all sync.WaitGroup
+		all.Go(func() { g.do(ctx, http.MethodPost, "/api/chat", chat("m2", "x")) })
+		g.pass(time.Minute) // now the load has the instance to itself
+		all.Go(func() {
+			if a := g.post("/api/chat", chat("m1", "x")); a.status != http.StatusOK || a.at > time.Hour {
+				g.Errorf("%d after %s", a.status, a.at)
+			}
+		})
+		g.pass(time.Minute)
+		leave()
+		all.Wait()
+	})
+}
+
+// TestPanicCostsNoSlot: a bug that ends a request leaves its slot free.
+func TestPanicCostsNoSlot(t *testing.T) {
+	in := twoInstances(1)[:1]
+	bubble(t, in, func(g *rig) {
+		g.desk.Fleet = panicking{g.fleet}
+		if a := g.post("/api/chat", chat("m1", "x")); a.err == nil {
+			g.Errorf("%d", a.status)
+		}
+		g.desk.Fleet = g.fleet
+		if a := g.post("/api/chat", chat("m1", "x")); a.status != http.StatusOK {
+			g.Errorf("%d", a.status)
+		}
+	})
+}
+
+// panicking is a fleet whose instances' transport has a bug.
+type panicking struct{ *fleet.Fleet }
+
+func (p panicking) Target(id lane.ID) *relay.Target {
+	t := *p.Fleet.Target(id)
+	t.Client = bug{}
+	return &t
+}
+
+type bug struct{}
+
+func (bug) RoundTrip(*http.Request) (*http.Response, error) { panic(http.ErrAbortHandler) }

@@ -36,6 +36,7 @@ type rig struct {
 	fronts  map[string]http.Handler
 	stops   map[string]func()
 	fleet   *fleet.Fleet
+	desk    *call.Desk
 	config  *atomic.Pointer[config.Config]
 	client  *http.Client
 	start   time.Time
@@ -124,9 +125,9 @@ func newRig(t *testing.T, instances []instance, maxWaiting int) *rig {
 	}
 	g.fleet.Meet(t.Context(), time.Minute)
 	g.start = time.Now()
+	g.desk = &call.Desk{Queue: g.fleet.Dispatcher(), Fleet: g.fleet, Observer: g, Log: log}
 	handler := &gateway.Gateway{
-		Fleet:   g.fleet,
-		Desk:    &call.Desk{Queue: g.fleet.Dispatcher(), Fleet: g.fleet, Observer: g, Log: log},
+		Fleet: g.fleet, Desk: g.desk,
 		Metrics: http.NotFoundHandler(), Log: log, Version: "test", Config: g.config,
 	}
 	stop, err := g.net.Serve(corralAddr, handler)
