@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"corral/internal/config"
+	"corral/internal/observe"
 	"corral/internal/server"
 )
 
@@ -31,6 +32,8 @@ changes and on SIGHUP. SIGTERM and Ctrl-C let running requests end; a second sig
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Env = os.Environ()
+			log, flush := newLog(cmd.ErrOrStderr(), logFormat, verbose)
+			defer flush()
 			return server.Run(cmd.Context(), server.Options{
 				Load:    func() (*config.Config, error) { return config.Load(o) },
 				Path:    o.File(),
@@ -38,7 +41,7 @@ changes and on SIGHUP. SIGTERM and Ctrl-C let running requests end; a second sig
 				Drain:   drain,
 				Version: version,
 				Out:     cmd.OutOrStdout(),
-				Log:     newLog(cmd.ErrOrStderr(), logFormat, verbose),
+				Log:     log,
 			})
 		},
 	}
@@ -63,7 +66,8 @@ func hangups() <-chan struct{} {
 	return reload
 }
 
-func newLog(w io.Writer, format string, verbose bool) *slog.Logger {
+// newLog is the log, and what must be called before the process ends.
+func newLog(w io.Writer, format string, verbose bool) (log *slog.Logger, flush func()) {
 	level := slog.LevelInfo
 	if verbose {
 		level = slog.LevelDebug
@@ -71,7 +75,8 @@ func newLog(w io.Writer, format string, verbose bool) *slog.Logger {
 	f, isFile := w.(*os.File)
 	terminal := isFile && term.IsTerminal(int(f.Fd()))
 	if format == "text" || (format == "auto" && terminal) {
-		return slog.New(tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !terminal}))
+		return slog.New(tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !terminal})), func() {}
 	}
-	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
+	lines := observe.NewLines(w)
+	return slog.New(slog.NewJSONHandler(lines, &slog.HandlerOptions{Level: level})), func() { _ = lines.Flush() }
 }

@@ -37,7 +37,7 @@ var house = map[string]room{
 	"internal/demo":  {may: []string{"ollamatest", "ollamatest/gguf"}, tests: in("config")},
 	"internal/house": {},
 
-	"cmd/corral": {may: in("config", "demo", "server")},
+	"cmd/corral": {may: in("config", "demo", "observe", "server")},
 
 	// What plays Ollama knows nothing of Corral, else both could share a misunderstanding.
 	"ollamatest":              {may: []string{"ollamatest/gguf"}},

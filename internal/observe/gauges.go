@@ -1,6 +1,8 @@
 package observe
 
 import (
+	"sync"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"corral/internal/dispatch"
@@ -15,15 +17,22 @@ type State struct {
 
 // gauges shows the state as it is, instead of counting along with it.
 type gauges struct {
+	mu    sync.Mutex
+	lines map[line]bool // that were seen waiting once: shown as 0 when nothing waits, so that graphs have no gaps
+
 	state                              State
 	waiting, running, slots, limit, up *prometheus.Desc
 }
+
+// line is what waiting requests are counted by.
+type line struct{ model, role string }
 
 func newGauges(s State) *gauges {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
 	return &gauges{
+		lines:   map[line]bool{},
 		state:   s,
 		waiting: desc("corral_waiting", "Requests that wait for a slot.", "model", "role"),
 		running: desc("corral_running", "Requests that hold a slot.", "lane", "state"),
@@ -46,12 +55,7 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	queue := g.state.Queue()
-	type line struct{ model, role string }
-	lines := map[line]int{} // classes differ in more than their labels
-	for _, c := range queue.Classes {
-		lines[line{c.Class.Model, string(c.Class.Role)}] += c.Waiting
-	}
-	for l, n := range lines {
+	for l, n := range g.waitingLines(queue) {
 		gauge(g.waiting, float64(n), l.model, l.role)
 	}
 	for _, l := range queue.Lanes {
@@ -67,4 +71,20 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		}
 		gauge(g.up, up, v.Name, v.Version)
 	}
+}
+
+// waitingLines counts by line; classes differ in more than that.
+func (g *gauges) waitingLines(queue dispatch.Snapshot) map[line]int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	count := make(map[line]int, len(g.lines))
+	for l := range g.lines {
+		count[l] = 0
+	}
+	for _, c := range queue.Classes {
+		l := line{c.Class.Model, string(c.Class.Role)}
+		g.lines[l] = true
+		count[l] += c.Waiting
+	}
+	return count
 }

@@ -71,3 +71,18 @@ func TestObserver(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkObserve(b *testing.B) {
+	var log bytes.Buffer
+	o := New(slog.New(slog.NewJSONHandler(&log, nil)), State{})
+	r := call.Record{
+		ID: "0123456789abcdef", Path: "/v1/chat/completions", Model: "llama3.1:8b", Role: lane.Generate, Lane: "gpu-0/0123456789ab",
+		Instance: "gpu-0", Tenant: "127.0.0.1", Attempts: 1, Queued: time.Microsecond, FirstByte: time.Second, Total: 3 * time.Second,
+		Status: 200, Outcome: call.OutcomeAnswered,
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		o.Observe(r)
+		log.Reset()
+	}
+}

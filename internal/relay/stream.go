@@ -45,14 +45,13 @@ func Stream(w http.ResponseWriter, body io.ReadCloser, tail *dialect.Tail, ended
 	defer chunks.Put(chunk)
 	s.watch = time.AfterFunc(time.Hour, s.look)
 	s.watch.Reset(stall) // not before look can see it
-	for {
+	for turn := int64(0); ; turn += 2 {
 		n, err := body.Read(*chunk)
 		if n > 0 {
 			s.see((*chunk)[:n])
-			s.writes.Add(1)
-			s.side.Store(writing)
+			s.turn.Store(turn + 1)
 			failed := s.send((*chunk)[:n])
-			if !s.side.CompareAndSwap(writing, reading) { // the reading is another's now
+			if !s.turn.CompareAndSwap(turn+1, turn+2) { // the reading is another's now
 				return s.writeOn(failed)
 			}
 			if failed != nil {
@@ -67,12 +66,10 @@ func Stream(w http.ResponseWriter, body io.ReadCloser, tail *dialect.Tail, ended
 	}
 }
 
-// What the one goroutine of a stream does, until a second one has taken the reading over.
+// Turns of a stream are even while its one goroutine reads and odd while it writes; below zero there are no more.
 const (
-	reading int32 = iota
-	writing
-	takenOver
-	over // the instance's side has ended
+	takenOver = -1 // a second goroutine reads
+	over      = -2 // the instance's side has ended
 )
 
 // stream is one answer on its way, with the buffer between the reader of its instance and the writer to its
@@ -84,10 +81,9 @@ type stream struct {
 	client io.Writer
 	out    *http.ResponseController
 
-	side   atomic.Int32 // reading, writing, takenOver, over
-	writes atomic.Int64
-	seen   int64       // writes at the last look
-	watch  *time.Timer // the next look
+	turn  atomic.Int64
+	seen  int64       // turn at the last look
+	watch *time.Timer // the next look
 
 	mu      sync.Mutex
 	pending []byte
@@ -119,7 +115,7 @@ func notEOF(err error) error {
 
 // end is the end of the instance's side while the stream is one goroutine's.
 func (s *stream) end(err error) {
-	s.side.Store(over) // a look that is under way may still set the watch, but only once
+	s.turn.Store(over) // a look that is under way may still set the watch, but only once
 	s.watch.Stop()
 	_ = s.body.Close()
 	s.ended(err)
@@ -127,16 +123,15 @@ func (s *stream) end(err error) {
 
 // look takes the reading over from a writer that is stuck in the write it was in at the last look.
 func (s *stream) look() {
-	if s.side.Load() == over {
-		return
-	}
-	writes := s.writes.Load()
-	if writes == s.seen && s.side.CompareAndSwap(writing, takenOver) {
+	turn := s.turn.Load()
+	switch {
+	case turn == over:
+	case turn == s.seen && turn%2 == 1 && s.turn.CompareAndSwap(turn, takenOver):
 		s.readOn()
-		return
+	default:
+		s.seen = turn
+		s.watch.Reset(stall)
 	}
-	s.seen = writes
-	s.watch.Reset(stall)
 }
 
 // readOn reads the rest of the answer while the writer is stuck, and from then on.

@@ -171,8 +171,8 @@ func (s *server) reload() {
 		err = s.fleet.Apply(next.Instances)
 	}
 	if err != nil {
-		s.Log.Error("configuration refused: the old one stays in force")
-		fmt.Fprintln(s.Out, err)
+		s.Log.Error("configuration refused: the old one stays in force", "error", err)
+		fmt.Fprintln(s.Out, err) // with its line and caret, as a person reads it
 		return
 	}
 	changes := config.Changes(s.config.Load(), next)

@@ -35,11 +35,11 @@ var plainBody = `{"model":"m","messages":[{"role":"user","content":"` + strings.
 var streamBody = strings.Replace(plainBody, `{"model":"m",`, `{"model":"m","stream":true,`, 1)
 
 const (
-	requests    = 20_000
+	requests    = 8_000
 	callers     = 32
 	streams     = 64
 	rate        = 3000 // requests a second
-	rateSeconds = 5
+	rateSeconds = 2
 )
 
 func measureRequests(ctx context.Context, s *subject) error {
