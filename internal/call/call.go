@@ -66,8 +66,13 @@ type call struct {
 	r      *http.Request
 	ticket dispatch.Ticket
 	beats  *beats
+	broken int // attempts whose connection broke before the answer
 	record Record
 }
+
+// mostBroken is how many attempts may break before the client is told: a request that kills its instance must
+// not go through all of them.
+const mostBroken = 2
 
 // Serve answers a request: it waits for a grant, has it carried out, and tries elsewhere when an instance
 // refused to start. The client hears a heartbeat until its answer begins.

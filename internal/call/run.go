@@ -62,7 +62,8 @@ func (u *run) abandon(resp *http.Response) {
 	u.hold(c.desk.pace.rest(u.grant.Lane, c.req.Envelope.PromptBytes, time.Since(u.grant.At)))
 }
 
-// failed ends an attempt that got no answer; false if it never started, so that another instance can do it.
+// failed ends an attempt that got no answer; false if another one should follow: always when the work never
+// started, once when the connection broke before the answer, for which the instance may be gone.
 func (u *run) failed(err error) bool {
 	c := u.call
 	c.desk.Fleet.Failed(u.target.Name, err)
@@ -73,6 +74,10 @@ func (u *run) failed(err error) bool {
 		return false
 	}
 	u.free(dispatch.Failed)
+	c.avoid(u.target.Name)
+	if c.broken++; c.broken < mostBroken {
+		return false
+	}
 	c.fail(http.StatusBadGateway, fmt.Sprintf("instance %s broke the connection before it answered", u.target.Name))
 	return true
 }

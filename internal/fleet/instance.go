@@ -159,11 +159,10 @@ func (in *instance) setDown(err error) {
 	}
 }
 
-// suspect has the instance looked at now, because a request failed on it.
+// suspect takes the instance out because a request failed on it, before the next one is granted, and has it looked
+// at now: one that lives is back within milliseconds.
 func (in *instance) suspect(err error) {
-	if relay.Unstarted(err) {
-		in.setDown(err)
-	}
+	in.setDown(err)
 	in.lookNow()
 }
 

@@ -73,22 +73,50 @@ func TestErrorsPass(t *testing.T) {
 	}
 }
 
-// TestBrokenBeforeAnswer: an instance that breaks the connection had started, perhaps: the client is told.
+// cutting breaks the connection of every chat.
+func cutting(ollama http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/chat") || strings.HasSuffix(r.URL.Path, "/completions") {
+			panic(http.ErrAbortHandler)
+		}
+		ollama.ServeHTTP(w, r)
+	})
+}
+
+// TestBrokenBeforeAnswer: a request whose instance breaks the connection before it answers is tried once more,
+// elsewhere; then the client is told.
 func TestBrokenBeforeAnswer(t *testing.T) {
 	in := twoInstances(1)
-	in[0].front = func(ollama http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if strings.HasSuffix(r.URL.Path, "/chat") || strings.HasSuffix(r.URL.Path, "/completions") {
-				panic(http.ErrAbortHandler)
-			}
-			ollama.ServeHTTP(w, r)
-		})
-	}
+	in[0].front = cutting
 	bubble(t, in, func(g *rig) {
 		a := g.post("/v1/chat/completions", chat("m1", "x"))
-		if a.status != http.StatusBadGateway || !strings.Contains(a.body, "instance a broke the connection") || !strings.Contains(a.body, `"type":"api_error"`) {
+		if a.status != http.StatusOK || a.header.Get("X-Corral-Instance") != "b" || a.header.Get("X-Corral-Attempts") != "2" {
+			g.Errorf("%d %v %s", a.status, a.header, a.body)
+		}
+	})
+	in[1].front = cutting
+	bubble(t, in, func(g *rig) {
+		a := g.post("/v1/chat/completions", chat("m1", "x"))
+		if a.status != http.StatusBadGateway || !strings.Contains(a.body, "instance b broke the connection") || !strings.Contains(a.body, `"type":"api_error"`) {
 			g.Errorf("%d %s", a.status, a.body)
 		}
+	})
+}
+
+// TestInstanceDiesInBurst: an instance that dies in the middle of a burst loses nothing that had not answered.
+func TestInstanceDiesInBurst(t *testing.T) {
+	bubble(t, twoInstances(2), func(g *rig) {
+		var all sync.WaitGroup
+		for range 40 {
+			all.Go(func() {
+				if a := g.post("/api/chat", chat("m1", "[[tokens=1 prefill=1s]]")); a.status != http.StatusOK {
+					g.Errorf("%d %s", a.status, a.body)
+				}
+			})
+		}
+		g.pass(3500 * time.Millisecond)
+		g.kill("a")
+		all.Wait()
 	})
 }
 
