@@ -32,6 +32,7 @@ func root() *cobra.Command {
 		Use:           "corral",
 		Short:         "One endpoint in front of many Ollama instances",
 		Long:          "Corral is one endpoint in front of many Ollama instances. It holds the only queue, with exact slots, so that\nno client times out and every slot stays busy. Start with `corral serve`.",
+		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}

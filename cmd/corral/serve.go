@@ -1,10 +1,13 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -31,12 +34,16 @@ changes and on SIGHUP. SIGTERM and Ctrl-C let running requests end; a second sig
 		Example: "  corral serve\n  CORRAL_INSTANCES=http://10.0.0.5:11434,http://10.0.0.6:11434 corral serve\n  corral serve --config corral.yaml --listen 0.0.0.0:11435",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !slices.Contains(logFormats, logFormat) {
+				return fmt.Errorf("--log %s: it is one of %s", logFormat, strings.Join(logFormats, ", "))
+			}
 			o.Env = os.Environ()
+			o.Path = o.File() // a file that was there once must not be gone at a reload
 			log, flush := newLog(cmd.ErrOrStderr(), logFormat, verbose)
 			defer flush()
 			return server.Run(cmd.Context(), server.Options{
 				Load:    func() (*config.Config, error) { return config.Load(o) },
-				Path:    o.File(),
+				Path:    o.Path,
 				Reload:  hangups(),
 				Drain:   drain,
 				Version: version,
@@ -50,9 +57,13 @@ changes and on SIGHUP. SIGTERM and Ctrl-C let running requests end; a second sig
 	flags.StringVar(&o.Flags.Listen, "listen", "", "address to listen on (default 127.0.0.1:11435)")
 	flags.DurationVar(&drain, "drain", time.Minute, "how long running requests may take to end after a signal")
 	flags.StringVar(&logFormat, "log", "auto", "log as text, json, or auto: text on a terminal")
+	_ = cmd.RegisterFlagCompletionFunc("log", cobra.FixedCompletions(logFormats, cobra.ShellCompDirectiveNoFileComp))
 	flags.BoolVarP(&verbose, "verbose", "v", false, "log what is tried as well")
 	return cmd
 }
+
+// logFormats are what --log takes.
+var logFormats = []string{"auto", "text", "json"}
 
 // hangups asks for a reload at every SIGHUP.
 func hangups() <-chan struct{} {

@@ -71,16 +71,11 @@ func buildRoles(values []value, into *[]string) error {
 }
 
 func buildSlots(s instanceSettings, i *Instance) error {
-	// An explicit 0 says "not stated" too.
-	if s.slots.text != "0" {
-		if err := buildNumber(s.slots, 1, MaxSlots, &i.Slots); err != nil {
-			return err
-		}
+	if err := buildNumber(s.slots, 1, MaxSlots, &i.Slots); err != nil {
+		return err
 	}
-	if s.limit.text != "0" {
-		if err := buildNumber(s.limit, 1, MaxSlots, &i.Limit); err != nil {
-			return err
-		}
+	if err := buildNumber(s.limit, 1, MaxSlots, &i.Limit); err != nil {
+		return err
 	}
 	if i.Slots > 0 && i.Limit > i.Slots {
 		return s.limit.at.fail("Lower limit, or raise slots to what the instance's OLLAMA_NUM_PARALLEL is.",

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 type LaneView struct {
 	ID       lane.ID    `json:"id"`
 	Instance string     `json:"instance"`
+	Models   []string   `json:"models"` // names of its weights
 	State    lane.State `json:"state"`
 	Slots    int        `json:"slots"`
 	Limit    int        `json:"limit"`
@@ -41,10 +43,10 @@ func (d *Dispatcher) Snapshot() Snapshot {
 }
 
 func (c *Core) snapshot() Snapshot {
-	s := Snapshot{Waiting: c.waiting, Running: len(c.grants)}
+	s := Snapshot{Waiting: c.waiting, Running: len(c.grants), Lanes: []LaneView{}, Classes: []ClassView{}}
 	for _, l := range c.lanes {
 		s.Lanes = append(s.Lanes, LaneView{
-			ID: l.ID, Instance: l.Instance, State: l.state,
+			ID: l.ID, Instance: l.Instance, State: l.state, Models: slices.Sorted(maps.Keys(l.LaneSpec.Models)),
 			Slots: l.ledger.Slots(), Limit: l.ledger.Limit(), InFlight: l.ledger.InFlight(),
 		})
 	}

@@ -208,6 +208,9 @@ type View struct {
 	Seen    bool     `json:"seen"` // it has answered at least once
 	Looping bool     `json:"looping,omitempty"`
 	Version string   `json:"version,omitempty"`
+	Roles   []string `json:"roles"`
+	Slots   int      `json:"slots"`  // of a language model; an embedding model has one
+	Stated  bool     `json:"stated"` // the slots are configured, not assumed
 	Models  []string `json:"models,omitempty"`
 	Chats   []string `json:"-"` // those of the models that can complete
 	Error   string   `json:"error,omitempty"`
@@ -221,7 +224,7 @@ func (f *Fleet) Views() []View {
 	for _, in := range f.instances {
 		v := View{
 			Name: in.name, URL: in.target.URL.String(), Up: in.up, Seen: in.seen, Looping: in.looping,
-			Version: in.version,
+			Version: in.version, Roles: in.config.Roles, Slots: max(in.config.Slots, 1), Stated: in.config.Slots > 0,
 		}
 		if in.failure != nil && !in.up {
 			v.Error = in.failure.Error()

@@ -110,6 +110,9 @@ func (in *instance) probe(ctx context.Context) (string, error) {
 		Version string `json:"version"`
 	}
 	header, err := in.getJSON(ctx, probeTimeout, "/api/version", &answer)
+	if _, answered := errors.AsType[*statusError](err); answered {
+		return "", fmt.Errorf("something answers there, but not as an Ollama does: %w", err)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -151,7 +154,7 @@ func (in *instance) setDown(err error) {
 	if !was && !first {
 		return
 	}
-	f.log.Warn("instance is down: its work goes elsewhere, it is asked again until it answers",
+	f.log.Warn("instance is down: its work goes elsewhere or waits, it is asked again until it answers",
 		"instance", in.name, "url", in.target.URL.String(), "error", err)
 	f.dispatcher.SetUp(in.name, false)
 	if t, ok := in.target.Client.(*http.Transport); ok {

@@ -64,26 +64,26 @@ func (in *instance) load(l dispatch.Load, m *model) {
 	defer cancel()
 	err := in.postJSON(ctx, path, question, nil)
 	hold.Stop()
-	took := time.Since(started).Round(time.Millisecond)
+	took := time.Since(started).Milliseconds()
 	var status *statusError
 	switch {
 	case err == nil:
 		f.mu.Lock()
 		in.loaded[l.Lane] = time.Now()
 		f.mu.Unlock()
-		log.Info("lane is open", "lane", l.Lane, "took", took)
+		log.Info("lane is open", "lane", l.Lane, "took_ms", took)
 		f.dispatcher.Loaded(l)
 	case in.ctx.Err() != nil: // the instance is being removed
 		f.dispatcher.LoadFailed(l, nil)
 	case errors.As(err, &status) && status.status == 503:
-		log.Info("instance is too busy to load, trying again", "took", took)
+		log.Info("instance is too busy to load, trying again", "took_ms", took)
 		f.dispatcher.LoadFailed(l, nil)
 	case errors.As(err, &status):
-		log.Warn("load failed", "took", took, "status", status.status, "error", status.message)
+		log.Warn("load failed", "took_ms", took, "status", status.status, "error", status.message)
 		in.lookNow()
 		f.dispatcher.LoadFailed(l, &dispatch.LoadError{Lane: l.Lane, Status: status.status, Message: status.message})
 	default:
-		log.Warn("load failed", "took", took, "error", err)
+		log.Warn("load failed", "took_ms", took, "error", err)
 		in.suspect(err)
 		f.dispatcher.LoadFailed(l, nil)
 	}

@@ -17,6 +17,7 @@ func (g *Gateway) admit(w http.ResponseWriter, r *http.Request) bool {
 	c := g.Config.Load()
 	if origin := r.Header.Get("Origin"); origin != "" && origin != "http://"+r.Host && origin != "https://"+r.Host {
 		if !allowedOrigin(origin, c.Origins) {
+			g.Log.Warn("403: a page of this origin may not ask: add it to `origins` if it should", "origin", origin, "path", r.URL.Path)
 			w.WriteHeader(http.StatusForbidden)
 			return false
 		}
@@ -33,6 +34,7 @@ func (g *Gateway) admit(w http.ResponseWriter, r *http.Request) bool {
 		h.Set("Access-Control-Expose-Headers", "X-Corral-Instance,X-Corral-Queue-Ms,X-Corral-Attempts,X-Request-Id")
 	}
 	if onLoopback(r) && !allowedHost(r.Host, c.Hosts) {
+		g.Log.Warn("403: Corral may not be called by this name: add it to `hosts` if it should", "host", r.Host, "path", r.URL.Path)
 		w.WriteHeader(http.StatusForbidden)
 		return false
 	}

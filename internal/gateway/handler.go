@@ -90,6 +90,7 @@ func (g *Gateway) infer(w http.ResponseWriter, r *http.Request, route dialect.Ro
 		return
 	case errors.Is(err, fleet.ErrUnknownModel): // there, but not for this role
 		e := route.NotFound(envelope.Model)
+		g.Log.Info("model not found: instances that have it may not serve it so, see their roles", "model", envelope.Model, "role", role)
 		g.reject(w, r, e.Status, e.Message)
 		return
 	case err != nil:

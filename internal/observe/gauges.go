@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"strings"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,9 +36,9 @@ func newGauges(s State) *gauges {
 		lines:   map[line]bool{},
 		state:   s,
 		waiting: desc("corral_waiting", "Requests that wait for a slot.", "model", "role"),
-		running: desc("corral_running", "Requests that hold a slot.", "lane", "state"),
-		slots:   desc("corral_slots", "Requests that the instance runs at once.", "lane"),
-		limit:   desc("corral_limit", "Slots that Corral uses.", "lane"),
+		running: desc("corral_running", "Requests that hold a slot.", "lane", "model", "state"),
+		slots:   desc("corral_slots", "Requests that the instance runs at once.", "lane", "model"),
+		limit:   desc("corral_limit", "Slots that Corral uses.", "lane", "model"),
 		up:      desc("corral_instance_up", "1 if the instance can be reached.", "instance", "version"),
 	}
 }
@@ -59,10 +60,10 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		gauge(g.waiting, float64(n), l.model, l.role)
 	}
 	for _, l := range queue.Lanes {
-		id := string(l.ID)
-		gauge(g.running, float64(l.InFlight), id, l.State.String())
-		gauge(g.slots, float64(l.Slots), id)
-		gauge(g.limit, float64(l.Limit), id)
+		id, model := string(l.ID), strings.Join(l.Models, ",")
+		gauge(g.running, float64(l.InFlight), id, model, l.State.String())
+		gauge(g.slots, float64(l.Slots), id, model)
+		gauge(g.limit, float64(l.Limit), id, model)
 	}
 	for _, v := range g.state.Instances() {
 		up := 0.0

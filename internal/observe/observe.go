@@ -24,6 +24,7 @@ type Observer struct {
 	requests *prometheus.CounterVec
 	attempts prometheus.Counter
 	times    map[lane.Role]times
+	reloaded prometheus.Gauge
 }
 
 // times are the histograms of one role.
@@ -50,7 +51,12 @@ func New(log *slog.Logger, state State) *Observer {
 			Name: "corral_attempts_total", Help: "Grants that requests used: more than requests means some were tried again.",
 		}),
 		times: map[lane.Role]times{},
+		reloaded: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "corral_config_last_reload_successful",
+			Help: "1 if the configuration in force is that of the file, 0 if a later one was refused.",
+		}),
 	}
+	o.reloaded.Set(1)
 	wait := histogram("corral_wait_seconds", "Time from arrival to the last grant.")
 	firstByte := histogram("corral_first_byte_seconds", "Time from the last grant to the first byte of the answer.")
 	duration := histogram("corral_request_duration_seconds", "Time from arrival to the end of the answer.")
@@ -58,7 +64,7 @@ func New(log *slog.Logger, state State) *Observer {
 		label := string(role)
 		o.times[role] = times{wait.WithLabelValues(label), firstByte.WithLabelValues(label), duration.WithLabelValues(label)}
 	}
-	o.registry.MustRegister(o.requests, o.attempts, wait, firstByte, duration, newGauges(state),
+	o.registry.MustRegister(o.requests, o.attempts, o.reloaded, wait, firstByte, duration, newGauges(state),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return o
 }
@@ -66,6 +72,14 @@ func New(log *slog.Logger, state State) *Observer {
 // Handler answers GET /metrics.
 func (o *Observer) Handler() http.Handler {
 	return promhttp.HandlerFor(o.registry, promhttp.HandlerOpts{})
+}
+
+// Reloaded says whether the last configuration that was read is in force.
+func (o *Observer) Reloaded(ok bool) {
+	o.reloaded.Set(0)
+	if ok {
+		o.reloaded.Set(1)
+	}
 }
 
 // Observe counts a call and writes its line.

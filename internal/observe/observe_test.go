@@ -26,7 +26,7 @@ func TestObserver(t *testing.T) {
 			other := class
 			other.Signature = `{"num_ctx":8192}`
 			return dispatch.Snapshot{
-				Lanes:   []dispatch.LaneView{{ID: "a/w", Instance: "a", State: lane.Open, Slots: 4, Limit: 3, InFlight: 2}},
+				Lanes:   []dispatch.LaneView{{ID: "a/w", Instance: "a", Models: []string{"m:latest"}, State: lane.Open, Slots: 4, Limit: 3, InFlight: 2}},
 				Classes: []dispatch.ClassView{{Class: class, Waiting: 5}, {Class: other, Waiting: 2}},
 			}
 		},
@@ -42,8 +42,8 @@ func TestObserver(t *testing.T) {
 	o.Handler().ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	for _, want := range []string{
 		`corral_waiting{model="m:latest",role="generate"} 7`, // two classes, one row
-		`corral_running{lane="a/w",state="open"} 2`,
-		`corral_slots{lane="a/w"} 4`, `corral_limit{lane="a/w"} 3`,
+		`corral_running{lane="a/w",model="m:latest",state="open"} 2`,
+		`corral_slots{lane="a/w",model="m:latest"} 4`, `corral_limit{lane="a/w",model="m:latest"} 3`,
 		`corral_instance_up{instance="a",version="0.33.0"} 1`, `corral_instance_up{instance="b",version=""} 0`,
 		`corral_requests_total{lane="a/w",outcome="answered"} 1`, `corral_requests_total{lane="",outcome="rejected"} 1`,
 		`corral_attempts_total 2`, `corral_wait_seconds_count{role="generate"} 1`,

@@ -40,9 +40,10 @@ const headerTimeout = 30 * time.Second
 // server is what one run of Corral owns.
 type server struct {
 	Options
-	config atomic.Pointer[config.Config]
-	fleet  *fleet.Fleet
-	http   *http.Server
+	config   atomic.Pointer[config.Config]
+	fleet    *fleet.Fleet
+	observer *observe.Observer
+	http     *http.Server
 }
 
 // Run serves until ctx ends, then drains. It returns an error if it could not start, or could not drain.
@@ -82,12 +83,12 @@ func newServer(o Options, c *config.Config) *server {
 	s := &server{Options: o, fleet: fleet.New(fleet.Options{Log: o.Log, MaxWaiting: c.Queue.MaxWaiting})}
 	s.config.Store(c)
 	queue := s.fleet.Dispatcher()
-	observer := observe.New(o.Log, observe.State{Queue: queue.Snapshot, Instances: s.fleet.Views})
+	s.observer = observe.New(o.Log, observe.State{Queue: queue.Snapshot, Instances: s.fleet.Views})
 	s.http = &http.Server{
 		Handler: &gateway.Gateway{
 			Fleet:   s.fleet,
-			Desk:    &call.Desk{Queue: queue, Fleet: s.fleet, Observer: observer, Log: o.Log},
-			Metrics: observer.Handler(),
+			Desk:    &call.Desk{Queue: queue, Fleet: s.fleet, Observer: s.observer, Log: o.Log},
+			Metrics: s.observer.Handler(),
 			Log:     o.Log,
 			Version: o.Version,
 			Config:  &s.config,
@@ -167,9 +168,13 @@ func (s *server) follow(ctx context.Context, changed <-chan struct{}) {
 // reload puts a new configuration in force, or keeps the old one and says why.
 func (s *server) reload() {
 	next, err := s.Load()
+	if err == nil && next.Discovered && !s.config.Load().Discovered {
+		err = errors.New("it names no instances any more")
+	}
 	if err == nil {
 		err = s.fleet.Apply(next.Instances)
 	}
+	s.observer.Reloaded(err == nil)
 	if err != nil {
 		s.Log.Error("configuration refused: the old one stays in force", "error", err)
 		fmt.Fprintln(s.Out, err) // with its line and caret, as a person reads it
@@ -188,12 +193,15 @@ func (s *server) reload() {
 
 // drain lets running requests end, takes no new ones, and cuts what is left after the time allowed.
 func (s *server) drain() error {
-	s.Log.Info("draining: running requests end, no new ones are taken; a second signal ends at once", "limit", s.Drain.String())
+	queue := s.fleet.Dispatcher().Snapshot()
+	s.Log.Info("draining: requests that run or wait are answered, no new ones are taken; a second signal ends at once",
+		"running", queue.Running, "waiting", queue.Waiting, "limit", s.Drain.String())
 	ctx, cancel := context.WithTimeout(context.Background(), s.Drain)
 	defer cancel()
 	if err := s.http.Shutdown(ctx); err != nil {
 		snapshot := s.fleet.Dispatcher().Snapshot()
 		return fmt.Errorf("drain: %d running and %d waiting requests were cut after %s: allow more with --drain", snapshot.Running, snapshot.Waiting, s.Drain)
 	}
+	s.Log.Info("stopped")
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"corral/internal/config"
 	"corral/internal/fleet"
 )
 
@@ -34,9 +35,13 @@ func (s *server) welcome(addr net.Addr) {
 
 func describe(v fleet.View) string {
 	if !v.Up {
-		return "not reachable, waiting for it: " + v.Error
+		return "not usable, waiting for it: " + v.Error
 	}
-	return fmt.Sprintf("Ollama %s, %d %s", v.Version, len(v.Models), plural(len(v.Models), "model"))
+	slots := fmt.Sprintf("%d %s", v.Slots, plural(v.Slots, "slot"))
+	if !v.Stated && slices.Contains(v.Roles, config.RoleGenerate) {
+		slots += " (set `slots` to its OLLAMA_NUM_PARALLEL)"
+	}
+	return fmt.Sprintf("Ollama %s, %s, %d %s, %s", v.Version, strings.Join(v.Roles, " and "), len(v.Models), plural(len(v.Models), "model"), slots)
 }
 
 func plural(n int, noun string) string {
@@ -48,7 +53,7 @@ func plural(n int, noun string) string {
 
 func firstCommand(port string, up bool, models []string) string {
 	if !up {
-		return "ollama serve      (start Ollama: Corral finds it by itself)"
+		return "ollama serve      (start Ollama: Corral finds it by itself; is it elsewhere, name it with CORRAL_INSTANCES)"
 	}
 	if len(models) == 0 {
 		return fmt.Sprintf("OLLAMA_HOST=127.0.0.1:%s ollama pull qwen3:4b", port)

@@ -67,7 +67,7 @@ func TestInstanceComesLate(t *testing.T) {
 	}
 	config := fmt.Sprintf("instances:\n  - {name: late, url: http://%s, slots: 2, models: [m]}\n", addr)
 	c := newCorral(t, config, nil)
-	c.awaitOutput(t, "not reachable, waiting for it")
+	c.awaitOutput(t, "not usable, waiting for it")
 	if a := ask(t, c.URL, http.MethodGet, "/readyz", ""); a.code != http.StatusServiceUnavailable {
 		t.Errorf("readyz: %d %s", a.code, a.body)
 	}

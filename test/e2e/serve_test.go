@@ -152,7 +152,7 @@ func TestCheck(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, out = runCorral(t, dir, []string{"CORRAL_INSTANCES=one=" + langA.URL + ",two=http://" + nobody + ",three=" + shared.URL}, "check")
-	if code != 1 || !strings.Contains(out, "not reachable") || !strings.Contains(out, "it is a Corral") || !strings.Contains(out, "2 of 3") {
+	if code != 1 || !strings.Contains(out, "not usable") || !strings.Contains(out, "it is a Corral") || !strings.Contains(out, "2 of 3") {
 		t.Errorf("%d\n%s", code, out)
 	}
 }
