@@ -69,7 +69,7 @@ func (u *run) failed(err error) bool {
 	c.desk.Fleet.Failed(u.target.Name, err)
 	if relay.Unstarted(err) {
 		c.desk.Log.Debug("attempt did not start", "request", c.req.ID, "instance", u.target.Name, "error", err)
-		u.free(dispatch.Unstarted)
+		u.freeWith(dispatch.Outcome{Result: dispatch.Unstarted, Reload: true})
 		c.avoid(u.target.Name)
 		return false
 	}

@@ -82,7 +82,6 @@ func (c *Core) setUp(now time.Time, name string, up bool) {
 		in.loading, in.held = nil, false
 		for _, l := range in.lanes {
 			l.state, l.next = lane.Cold, nil
-			clear(l.failures)
 		}
 	}
 	c.fillInstance(now, in)

@@ -52,7 +52,7 @@ const (
 type Outcome struct {
 	Result Result `json:"r"`
 	Unload bool   `json:"u,omitempty"` // it asked Ollama to unload the model once idle (keep_alive: 0)
-	Reload bool   `json:"l,omitempty"` // the lane must be loaded again before it is granted: its instance answered 503
+	Reload bool   `json:"l,omitempty"` // the lane must be loaded again, after a while, before it is granted: its instance refused
 }
 
 // Load asks for a lane to be loaded with the signature of a class. Seq tells one load of a lane from another.

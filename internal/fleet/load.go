@@ -25,9 +25,10 @@ const (
 	backoffForget = 2 * backoffMost
 )
 
+// backoff is how long a lane's last wait after a failure was, and when it ends or ended.
 type backoff struct {
 	wait time.Duration
-	at   time.Time
+	end  time.Time
 }
 
 // Load loads a lane with a request of Corral's own, which no client's disconnect can abort. It returns at once.
@@ -84,8 +85,8 @@ func (in *instance) load(l dispatch.Load, m *model) {
 		f.dispatcher.LoadFailed(l, &dispatch.LoadError{Lane: l.Lane, Status: status.status, Message: status.message})
 	default:
 		log.Warn("load failed", "took_ms", took, "error", err)
+		f.dispatcher.LoadFailed(l, nil) // first: an instance that is out has no loads to fail, nor to back off from
 		in.suspect(err)
-		f.dispatcher.LoadFailed(l, nil)
 	}
 }
 
@@ -114,16 +115,19 @@ func loadQuestion(m *model, signature string) (path string, question map[string]
 // Backoff lets a lane be loaded again after a while: exponential, with jitter. It returns at once.
 func (f *Fleet) Backoff(id lane.ID) {
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	b := f.backoffs[id]
-	if b.wait == 0 || time.Since(b.at) > backoffForget {
+	switch since := time.Since(b.end); {
+	case since < 0:
+		return // several failures of one lane at once are one
+	case since > backoffForget:
 		b.wait = backoffFirst
-	} else {
+	default:
 		b.wait = min(2*b.wait, backoffMost)
 	}
-	b.at = time.Now()
-	f.backoffs[id] = b
-	f.mu.Unlock()
 	wait := b.wait/2 + rand.N(b.wait/2)
+	b.end = time.Now().Add(wait)
+	f.backoffs[id] = b
 	time.AfterFunc(wait, func() {
 		if f.ctx.Err() == nil {
 			f.dispatcher.Retry(id)

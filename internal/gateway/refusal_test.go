@@ -199,3 +199,26 @@ func (p panicking) Target(id lane.ID) *relay.Target {
 type bug struct{}
 
 func (bug) RoundTrip(*http.Request) (*http.Response, error) { panic(http.ErrAbortHandler) }
+
+// TestLoadsThatBreakBackOff: an instance that answers questions but breaks every load is asked ever more rarely.
+func TestLoadsThatBreakBackOff(t *testing.T) {
+	var loads atomic.Int64
+	in := twoInstances(1)[:1]
+	in[0].front = func(ollama http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/api/generate" {
+				loads.Add(1)
+				panic(http.ErrAbortHandler)
+			}
+			ollama.ServeHTTP(w, r)
+		})
+	}
+	bubble(t, in, func(g *rig) {
+		ctx, cancel := context.WithTimeout(g.Context(), 5*time.Minute)
+		defer cancel()
+		g.do(ctx, http.MethodPost, "/api/chat", chat("m1", "x"))
+		if n := loads.Load(); n < 5 || n > 30 {
+			g.Errorf("%d loads in five minutes", n)
+		}
+	})
+}
