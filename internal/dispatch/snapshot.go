@@ -46,7 +46,7 @@ func (c *Core) snapshot() Snapshot {
 	s := Snapshot{Waiting: c.waiting, Running: len(c.grants), Lanes: []LaneView{}, Classes: []ClassView{}}
 	for _, l := range c.lanes {
 		s.Lanes = append(s.Lanes, LaneView{
-			ID: l.ID, Instance: l.Instance, State: l.state, Models: slices.Sorted(maps.Keys(l.LaneSpec.Models)),
+			ID: l.ID, Instance: l.Instance, State: l.state, Models: slices.Sorted(maps.Keys(l.Models)),
 			Slots: l.ledger.Slots(), Limit: l.ledger.Limit(), InFlight: l.ledger.InFlight(),
 		})
 	}
