@@ -3,6 +3,7 @@ package call
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -79,7 +80,7 @@ const mostBroken = 2
 func (d *Desk) Serve(w http.ResponseWriter, r *http.Request, req Request) {
 	c := &call{
 		desk: d, req: req, w: w, r: r,
-		ticket: dispatch.Ticket{ID: req.ID, Class: req.Class, Tenant: req.Tenant, Arrival: req.Arrival},
+		ticket: dispatch.Ticket{ID: rand.Text()[:16], Class: req.Class, Tenant: req.Tenant, Arrival: req.Arrival},
 		record: Record{
 			ID: req.ID, Path: req.Route.Path, Model: req.Envelope.Model, Tenant: req.Tenant,
 			Stream: req.Envelope.Stream, Role: req.Class.Role, Arrival: req.Arrival,
@@ -103,6 +104,7 @@ func (d *Desk) Serve(w http.ResponseWriter, r *http.Request, req Request) {
 // attempt carries out one grant; false if the instance did not start the work and another should.
 func (c *call) attempt(grant dispatch.Grant) bool {
 	c.record.granted(grant)
+	c.ticket.Attempt = c.record.Attempts
 	target := c.desk.Fleet.Target(grant.Lane)
 	if target == nil { // removed between the grant and now
 		c.desk.Queue.Release(grant, dispatch.Outcome{Result: dispatch.Unstarted})
@@ -116,6 +118,7 @@ func (c *call) attempt(grant dispatch.Grant) bool {
 		// Ollama does not stop a prefill, so a stream is listened to until its first byte: then the end of
 		// the prefill is known. A plain answer says nothing before its end, so it is closed at once.
 		ctx, run.hangUp = context.WithCancel(context.WithoutCancel(ctx))
+		defer context.AfterFunc(c.r.Context(), func() { time.AfterFunc(maxHold, run.hangUp) })()
 	}
 	resp, err := target.Do(ctx, c.r.Method, c.r.URL.RequestURI(), c.r.Header, c.req.Envelope.Body)
 	switch {
@@ -153,13 +156,16 @@ func (c *call) avoid(instance string) {
 // refused answers a call that got no grant.
 func (c *call) refused(err error) {
 	var load *dispatch.LoadError
+	committed := c.beats.stop()
 	switch {
 	case c.gone():
 		c.record.Outcome = OutcomeLeft
 	case errors.Is(err, dispatch.ErrFull):
 		c.record.Outcome = OutcomeFull
 		status, message, retry := Full(c.req.Route.Dialect)
-		c.w.Header().Set("Retry-After", retry)
+		if !committed {
+			c.w.Header().Set("Retry-After", retry)
+		}
 		c.fail(status, message)
 	case errors.Is(err, dispatch.ErrGone):
 		e := c.req.Route.NotFound(c.req.Envelope.Model)

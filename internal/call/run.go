@@ -136,7 +136,7 @@ func (u *run) plain(resp *http.Response, committed bool) {
 	case err != nil:
 		u.free(dispatch.Failed)
 		c.desk.Fleet.Failed(u.target.Name, err)
-		clear(c.w.Header())
+		c.w.Header().Del("Content-Encoding")
 		c.fail(http.StatusBadGateway, fmt.Sprintf("instance %s broke off its answer", u.target.Name))
 		return
 	}
@@ -176,6 +176,9 @@ func (u *run) stream(resp *http.Response, committed bool) {
 		case c.gone() || errors.Is(err, relay.ErrSlowClient):
 			u.hold(minHold) // the instance notices within a batch
 		default:
+			if err != nil {
+				c.desk.Fleet.Failed(u.target.Name, err)
+			}
 			u.free(dispatch.Failed)
 		}
 	})

@@ -77,9 +77,9 @@ func buildSlots(s instanceSettings, i *Instance) error {
 	if err := buildNumber(s.limit, 1, MaxSlots, &i.Limit); err != nil {
 		return err
 	}
-	if i.Slots > 0 && i.Limit > i.Slots {
+	if i.Limit > max(i.Slots, 1) {
 		return s.limit.at.fail("Lower limit, or raise slots to what the instance's OLLAMA_NUM_PARALLEL is.",
-			"%d is more than the %d slots that the instance has", i.Limit, i.Slots)
+			"%d is more than the instance's slots, %d", i.Limit, max(i.Slots, 1))
 	}
 	return nil
 }

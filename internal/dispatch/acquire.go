@@ -38,7 +38,7 @@ func (d *Dispatcher) Acquire(ctx context.Context, t Ticket) (Grant, error) {
 	d.do(func(c *Core, now time.Time) {
 		c.arrive(now, w)
 		// Full is judged after arrival, so that a free slot is given even when the queue has no room.
-		if c.waiting > d.maxWaiting && w.queue != nil {
+		if c.waiting > d.maxWaiting && w.queue != nil && t.Attempt == 0 {
 			full = c.cancel(now, w)
 		}
 	})
@@ -100,9 +100,10 @@ func (d *Dispatcher) LoadFailed(l Load, err *LoadError) {
 	d.do(func(c *Core, now time.Time) { c.loadFailed(now, l.Lane, l.Seq, err) })
 }
 
-// Hold stops grants on the other lanes of an instance until the load ends, so that Ollama finds room for it.
-func (d *Dispatcher) Hold(l Load) {
-	d.do(func(c *Core, _ time.Time) { c.hold(l.Lane, l.Seq) })
+// Hold stops grants on the other lanes of an instance until the load ends, so that Ollama finds room for it, or
+// lets them go on.
+func (d *Dispatcher) Hold(l Load, held bool) {
+	d.do(func(c *Core, now time.Time) { c.hold(now, l.Lane, l.Seq, held) })
 }
 
 // Retry lets a lane be loaded again after a failure.

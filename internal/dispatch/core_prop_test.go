@@ -226,7 +226,8 @@ func (m *model) Retry(t *rapid.T) {
 
 func (m *model) Hold(t *rapid.T) {
 	for _, id := range sortedKeys(m.loads) {
-		m.core.hold(id, m.loads[id].Seq)
+		m.core.hold(m.now, id, m.loads[id].Seq, rapid.Bool().Draw(t, "held"))
+		m.settle()
 	}
 }
 

@@ -87,10 +87,11 @@ func (c *Core) setUp(now time.Time, name string, up bool) {
 	c.fillInstance(now, in)
 }
 
-// hold stops grants on an instance's lanes while a load waits there for room.
-func (c *Core) hold(id lane.ID, seq uint64) {
+// hold stops grants on an instance's lanes while a load waits there for room, or lets them go on.
+func (c *Core) hold(now time.Time, id lane.ID, seq uint64, held bool) {
 	if l := c.lanes[id]; l != nil && l.state == lane.Loading && l.loadSeq == seq {
-		l.instance.held = true
+		l.instance.held = held
+		c.fillInstance(now, l.instance)
 	}
 }
 

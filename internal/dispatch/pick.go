@@ -73,7 +73,7 @@ func (c *Core) wantLoads(p *pool) {
 	for _, q := range p.queues {
 		short := q.Len() - p.coming(q.class)
 		for short > 0 {
-			l := p.coldLane(q.head())
+			l := p.coldLaneFor(q)
 			if l == nil {
 				break
 			}
@@ -111,6 +111,22 @@ func (p *pool) resident(w *waiter) bool {
 		}
 		return l.signature == w.Class.Signature
 	})
+}
+
+// coldLaneFor is the cold lane that should be loaded next for a line: for its head, or when that one avoids what
+// there is, for the first that does not.
+func (p *pool) coldLaneFor(q *queue) *laneState {
+	l := p.coldLane(q.head())
+	if l != nil || len(q.head().Avoid) == 0 ||
+		!slices.ContainsFunc(p.lanes, func(l *laneState) bool { return l.state == lane.Cold && l.loadable(q.class) }) {
+		return l
+	}
+	for _, w := range q.waiters {
+		if l := p.coldLane(w); l != nil {
+			return l
+		}
+	}
+	return nil
 }
 
 // coldLane is the cold lane that should be loaded next for a waiter: on the instance with the least work.

@@ -26,6 +26,7 @@ type Ticket struct {
 	Tenant  string    `json:"t,omitempty"`
 	Arrival time.Time `json:"a"`           // its place in line; a requeued ticket keeps it
 	Avoid   []string  `json:"x,omitempty"` // instances that failed it: tried last
+	Attempt int       `json:"n,omitempty"` // grants it had before: once granted, it is never shed
 }
 
 // Grant is the right to use one slot of one lane. Released exactly once, with an outcome. Plain data.

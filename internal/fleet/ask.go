@@ -43,7 +43,7 @@ func (in *instance) ask(ctx context.Context, method, path string, body []byte, a
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, &statusError{what: path, status: resp.StatusCode, message: dialect.ErrorMessage(data)}
+		return resp.Header, &statusError{what: path, status: resp.StatusCode, message: dialect.ErrorMessage(data)}
 	}
 	if answer != nil {
 		if err := json.Unmarshal(data, answer); err != nil {

@@ -110,14 +110,14 @@ func (in *instance) probe(ctx context.Context) (string, error) {
 		Version string `json:"version"`
 	}
 	header, err := in.getJSON(ctx, probeTimeout, "/api/version", &answer)
+	if header.Get(ServerHeader) != "" {
+		return "", errLoop
+	}
 	if _, answered := errors.AsType[*statusError](err); answered {
 		return "", fmt.Errorf("something answers there, but not as an Ollama does: %w", err)
 	}
 	if err != nil {
 		return "", err
-	}
-	if header.Get(ServerHeader) != "" {
-		return "", errLoop
 	}
 	return answer.Version, nil
 }

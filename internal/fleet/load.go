@@ -15,6 +15,8 @@ const (
 	// holdAfter is how long a load may take before the instance's other lanes stop, so that Ollama, which
 	// evicts only models at rest, finds room for it.
 	holdAfter = 30 * time.Second
+	// holdMost is how long they stop: Ollama's own patience with a load that stalls.
+	holdMost = 5 * time.Minute
 	// loadMost is how long a load may take at all. Ollama gives up by itself when one stalls for
 	// OLLAMA_LOAD_TIMEOUT (5 minutes), so this only ends the wait for an instance that is stuck.
 	loadMost = 30 * time.Minute
@@ -57,14 +59,16 @@ func (in *instance) load(l dispatch.Load, m *model) {
 	log.Debug("loading")
 	started := time.Now()
 	hold := time.AfterFunc(holdAfter, func() {
-		log.Info("load waits for room: the instance's other models get no new requests until it has it")
-		f.dispatcher.Hold(l)
+		log.Info("load takes long, perhaps it waits for room: the instance's other models get no new requests for a while")
+		f.dispatcher.Hold(l, true)
 	})
+	letGo := time.AfterFunc(holdAfter+holdMost, func() { f.dispatcher.Hold(l, false) })
 	path, question := loadQuestion(m, l.Class.Signature)
 	ctx, cancel := context.WithTimeout(in.ctx, loadMost)
 	defer cancel()
 	err := in.postJSON(ctx, path, question, nil)
 	hold.Stop()
+	letGo.Stop()
 	took := time.Since(started).Milliseconds()
 	var status *statusError
 	switch {
@@ -72,6 +76,7 @@ func (in *instance) load(l dispatch.Load, m *model) {
 		f.mu.Lock()
 		in.loaded[l.Lane] = time.Now()
 		f.mu.Unlock()
+		_, _ = in.checkLoaded(in.ctx, started) // what had to go for it is cold before anyone is sent there
 		log.Info("lane is open", "lane", l.Lane, "took_ms", took)
 		f.dispatcher.Loaded(l)
 	case in.ctx.Err() != nil: // the instance is being removed

@@ -94,7 +94,7 @@ func newServer(o Options, c *config.Config) *server {
 			Config:  &s.config,
 		},
 		ReadHeaderTimeout: headerTimeout,
-		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
 	}
 	return s
 }
