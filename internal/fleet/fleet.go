@@ -20,7 +20,8 @@ import (
 
 // Fleet is the instances of the configuration in force. Safe for concurrent use.
 //
-// Lock order: Fleet.mu is never held while the dispatcher is called, because the dispatcher calls back.
+// Lock order: tell, then mu. What the fleet knows changes, and the dispatcher is told of it, under tell, so that
+// it is told in order. mu is never held while the dispatcher is called, because the dispatcher calls back.
 type Fleet struct {
 	log        *slog.Logger
 	dial       relay.DialFunc
@@ -30,6 +31,7 @@ type Fleet struct {
 	close      context.CancelFunc
 	work       sync.WaitGroup
 
+	tell      sync.Mutex
 	mu        sync.RWMutex
 	instances []*instance // in file order
 	lanes     map[lane.ID]*instance
@@ -77,6 +79,7 @@ func (f *Fleet) Apply(instances []config.Instance) error {
 		targets[i] = t
 	}
 	added, changed, removed := f.exchange(instances, targets)
+	f.replace(added)
 	for _, in := range changed {
 		f.syncLanes(in)
 	}
@@ -92,6 +95,16 @@ func (f *Fleet) Apply(instances []config.Instance) error {
 		}
 	})
 	return nil
+}
+
+// replace makes the lanes of a new instance cold that have the name of an old one: what that had loaded, another
+// server has not.
+func (f *Fleet) replace(added []*instance) {
+	f.tell.Lock()
+	defer f.tell.Unlock()
+	for _, in := range added {
+		f.dispatcher.SetUp(in.name, false)
+	}
 }
 
 // changeOver is how long removed instances stay until the ones that replace them have shown what they have.
@@ -132,6 +145,8 @@ func sameServer(a, b config.Instance) bool {
 // same weights.
 func (f *Fleet) remove(in *instance) {
 	in.stop()
+	f.tell.Lock()
+	defer f.tell.Unlock()
 	f.mu.Lock()
 	var mine []lane.ID
 	for id, owner := range f.lanes {
@@ -184,7 +199,9 @@ func (f *Fleet) Healthy() []*relay.Target {
 
 // Holders is the reachable instances that have a model, in file order.
 func (f *Fleet) Holders(canonical string) []*relay.Target {
-	return f.targets(func(in *instance) bool { return in.up && in.models[canonical] != nil })
+	return f.targets(func(in *instance) bool {
+		return in.up && in.models[canonical] != nil && in.config.Serves(canonical)
+	})
 }
 
 // targets picks instances under the lock.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -133,10 +134,16 @@ func (in *instance) isUp() bool {
 
 func (in *instance) setUp(version string) {
 	f := in.fleet
+	f.tell.Lock()
+	defer f.tell.Unlock()
 	f.mu.Lock()
 	was, wasVersion, models := in.up, in.version, len(in.models)
 	in.up, in.seen, in.looping, in.version, in.failure = true, true, false, version, nil
+	speaks := in.speaks()
 	f.mu.Unlock()
+	if !speaks {
+		return
+	}
 	if !was {
 		f.log.Info("instance is up", "instance", in.name, "url", in.target.URL.String(), "version", version, "models", models)
 		f.dispatcher.SetUp(in.name, true)
@@ -145,13 +152,22 @@ func (in *instance) setUp(version string) {
 	}
 }
 
+// speaks says whether the dispatcher knows this instance by its name: one that was replaced has lost it to its
+// successor. The caller holds Fleet.mu.
+func (in *instance) speaks() bool {
+	return !slices.ContainsFunc(in.fleet.instances, func(x *instance) bool { return x.name == in.name && x != in })
+}
+
 func (in *instance) setDown(err error) {
 	f := in.fleet
+	f.tell.Lock()
+	defer f.tell.Unlock()
 	f.mu.Lock()
 	was, first := in.up, in.failure == nil
 	in.up, in.failure, in.looping = false, err, errors.Is(err, errLoop)
+	speaks := in.speaks()
 	f.mu.Unlock()
-	if !was && !first {
+	if (!was && !first) || !speaks {
 		return
 	}
 	f.log.Warn("instance is down: its work goes elsewhere or waits, it is asked again until it answers",

@@ -143,7 +143,13 @@ func shortID(hash string) string { return hash[:min(len(hash), 12)] }
 
 // syncLanes tells the dispatcher which lanes the instance has.
 func (f *Fleet) syncLanes(in *instance) {
+	f.tell.Lock()
+	defer f.tell.Unlock()
 	f.mu.Lock()
+	if in.ctx.Err() != nil || !in.speaks() { // removed, or replaced
+		f.mu.Unlock()
+		return
+	}
 	specs := in.laneSpecs()
 	var gone []lane.ID
 	for id, owner := range f.lanes {
@@ -155,11 +161,7 @@ func (f *Fleet) syncLanes(in *instance) {
 	for id := range specs {
 		f.lanes[id] = in
 	}
-	stopped := in.ctx.Err() != nil
 	f.mu.Unlock()
-	if stopped {
-		return
-	}
 	for _, id := range gone {
 		f.dispatcher.DropLane(id)
 	}

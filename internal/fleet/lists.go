@@ -99,11 +99,18 @@ func (in *instance) rows(ctx context.Context, path, key string) []Row {
 	rows := make([]Row, 0, len(raws))
 	for _, raw := range raws {
 		row := Row{Raw: bytes.Clone(raw)}
-		if json.Unmarshal(raw, &row) == nil {
+		if json.Unmarshal(raw, &row) == nil && in.lists(row.canonical()) {
 			rows = append(rows, row)
 		}
 	}
 	return rows
+}
+
+// lists says whether the configuration lets the instance serve a model.
+func (in *instance) lists(canonical string) bool {
+	in.fleet.mu.RLock()
+	defer in.fleet.mu.RUnlock()
+	return in.config.Serves(canonical)
 }
 
 func compareTimes(a, b string) int {
@@ -160,30 +167,44 @@ func part(parts []string, i int) int {
 	return n
 }
 
-// Unload asks every reachable instance that has the model to unload it, and returns the first answer in file
-// order. Its lanes are loaded anew before they are granted again.
+// unloadTimeout bounds how long one instance may take to answer that it unloads a model.
+const unloadTimeout = 30 * time.Second
+
+// Unload asks every reachable instance that has the model to unload it, and returns the first good answer in file
+// order, or the first. The caller closes its body.
 func (f *Fleet) Unload(ctx context.Context, canonical, path string, header http.Header, body []byte) (*http.Response, error) {
 	holders := f.Holders(canonical)
 	answers := make([]*http.Response, len(holders))
 	errs := make([]error, len(holders))
 	var all sync.WaitGroup
 	for i, target := range holders {
-		all.Go(func() { answers[i], errs[i] = target.Do(ctx, http.MethodPost, path, header, body) })
+		all.Go(func() {
+			ctx, cancel := context.WithCancel(ctx)
+			timeout := time.AfterFunc(unloadTimeout, cancel) // of the headers: the body is read later
+			defer timeout.Stop()
+			answers[i], errs[i] = target.Do(ctx, http.MethodPost, path, header, body)
+			if errs[i] != nil {
+				cancel()
+			}
+		})
 	}
 	all.Wait()
 	f.Changed()
-	var first *http.Response
+	var best *http.Response
 	for _, resp := range answers {
 		switch {
 		case resp == nil:
-		case first == nil:
-			first = resp
+		case best == nil:
+			best = resp
+		case best.StatusCode != http.StatusOK && resp.StatusCode == http.StatusOK:
+			_ = best.Body.Close()
+			best = resp
 		default:
 			_ = resp.Body.Close()
 		}
 	}
-	if first == nil {
+	if best == nil {
 		return nil, errors.Join(errs...)
 	}
-	return first, nil
+	return best, nil
 }

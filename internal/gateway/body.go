@@ -24,7 +24,9 @@ func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, limits config
 	if r.ContentLength > most {
 		return nil, errTooLarge
 	}
-	if g.bodies.Load()+max(r.ContentLength, 0) > int64(limits.MaxBytes) {
+	announced := max(r.ContentLength, 0) // reserved while it is read
+	defer g.bodies.Add(-announced)
+	if g.bodies.Add(announced) > int64(limits.MaxBytes) {
 		return nil, errNoRoom
 	}
 	var body []byte
@@ -38,7 +40,9 @@ func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, limits config
 		_, err = buf.ReadFrom(http.MaxBytesReader(w, r.Body, most))
 		body = buf.Bytes()
 	}
-	g.bodies.Add(int64(cap(body)))
+	if g.bodies.Add(int64(cap(body)))-announced > int64(limits.MaxBytes) && err == nil {
+		err = errNoRoom // it did not say how long it would be
+	}
 	if _, over := errors.AsType[*http.MaxBytesError](err); over {
 		return body, errTooLarge
 	}

@@ -121,6 +121,7 @@ func (g *Gateway) unload(w http.ResponseWriter, r *http.Request, route dialect.R
 	relay.CopyHeader(w.Header(), resp.Header)
 	w.WriteHeader(resp.StatusCode)
 	_, _ = io.Copy(w, resp.Body)
+	g.observe(r, "", resp.StatusCode, "")
 }
 
 // noInstance tells a client that nothing can be asked now.

@@ -22,7 +22,11 @@ func (s *server) welcome(addr net.Addr) {
 	slices.Sort(models)
 	up := slices.ContainsFunc(views, func(v fleet.View) bool { return v.Up })
 	host, port, _ := net.SplitHostPort(addr.String())
-	fmt.Fprintf(s.Out, "\n  this machine   http://127.0.0.1:%s   (OpenAI SDKs: http://127.0.0.1:%s/v1)\n", port, port)
+	own := "127.0.0.1:" + port
+	if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() {
+		own = addr.String()
+	}
+	fmt.Fprintf(s.Out, "\n  this machine   http://%s   (OpenAI SDKs: http://%s/v1)\n", own, own)
 	if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() {
 		fmt.Fprintf(s.Out, "  containers     http://host.docker.internal:%s with Docker Desktop; on Linux open it first\n", port)
 		fmt.Fprintf(s.Out, "  network        closed; to open it to everyone who can reach it: corral serve --listen 0.0.0.0:%s\n", port)
@@ -30,7 +34,7 @@ func (s *server) welcome(addr net.Addr) {
 		fmt.Fprintf(s.Out, "  containers     http://host.docker.internal:%s   (Linux: docker run --add-host=host.docker.internal:host-gateway)\n", port)
 		fmt.Fprintf(s.Out, "  network        %s\n", strings.Join(networkURLs(host, port), "  "))
 	}
-	fmt.Fprintf(s.Out, "\nTry:  %s\n\n", firstCommand(port, up, slices.Compact(models)))
+	fmt.Fprintf(s.Out, "\nTry:  %s\n\n", firstCommand(own, up, slices.Compact(models)))
 }
 
 func describe(v fleet.View) string {
@@ -51,14 +55,14 @@ func plural(n int, noun string) string {
 	return noun + "s"
 }
 
-func firstCommand(port string, up bool, models []string) string {
+func firstCommand(own string, up bool, models []string) string {
 	if !up {
 		return "ollama serve      (start Ollama: Corral finds it by itself; is it elsewhere, name it with CORRAL_INSTANCES)"
 	}
 	if len(models) == 0 {
-		return fmt.Sprintf("OLLAMA_HOST=127.0.0.1:%s ollama pull qwen3:4b", port)
+		return fmt.Sprintf("OLLAMA_HOST=%s ollama pull qwen3:4b", own)
 	}
-	return fmt.Sprintf(`curl http://127.0.0.1:%s/api/chat -d '{"model":%q,"messages":[{"role":"user","content":"hello"}]}'`, port, models[0])
+	return fmt.Sprintf(`curl http://%s/api/chat -d '{"model":%q,"messages":[{"role":"user","content":"hello"}]}'`, own, models[0])
 }
 
 // networkURLs is where other machines reach a listener.
