@@ -6,6 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
+	"sync/atomic"
+
+	"github.com/klauspost/compress/zstd"
 
 	"corral/internal/call"
 	"corral/internal/config"
@@ -36,17 +40,63 @@ func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, limits config
 		_, err = io.ReadFull(r.Body, body)
 	} else {
 		// Grown as it comes: a client that announces much and sends little costs little.
+		m := &meter{r: http.MaxBytesReader(w, r.Body, most), bodies: &g.bodies, most: int64(limits.MaxBytes), free: announced}
+		defer m.settle()
 		var buf bytes.Buffer
-		_, err = buf.ReadFrom(http.MaxBytesReader(w, r.Body, most))
+		_, err = buf.ReadFrom(m)
 		body = buf.Bytes()
 	}
-	if g.bodies.Add(int64(cap(body)))-announced > int64(limits.MaxBytes) && err == nil {
-		err = errNoRoom // it did not say how long it would be
-	}
+	g.bodies.Add(int64(cap(body)))
 	if _, over := errors.AsType[*http.MaxBytesError](err); over {
 		return body, errTooLarge
 	}
 	return body, err
+}
+
+// meter counts a body while it is read, and ends it when all bodies together are too much. The first free bytes
+// are reserved already.
+type meter struct {
+	r       io.Reader
+	bodies  *atomic.Int64
+	most    int64
+	free    int64
+	counted int64
+}
+
+func (m *meter) Read(p []byte) (int, error) {
+	n, err := m.r.Read(p)
+	more := max(int64(n)-m.free, 0)
+	m.free = max(m.free-int64(n), 0)
+	m.counted += more
+	if more > 0 && m.bodies.Add(more) > m.most {
+		return n, errNoRoom
+	}
+	return n, err
+}
+
+// settle gives back what was counted: from now on the body counts as what it takes in memory.
+func (m *meter) settle() { m.bodies.Add(-m.counted) }
+
+// maxUnpacked is how large a body may be after decompression: Ollama's own limit, in bytes.
+const maxUnpacked = 20 << 20
+
+// unpack decompresses a body as Ollama does on its OpenAI and Anthropic routes, because Corral must read what it
+// queues. A body that can not be unpacked stays: Ollama says why.
+func unpack(r *http.Request, body []byte) []byte {
+	if !strings.EqualFold(r.Header.Get("Content-Encoding"), "zstd") || dialect.Of(r.URL.Path) == dialect.Ollama {
+		return body
+	}
+	decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxUnpacked))
+	if err != nil {
+		return body
+	}
+	defer decoder.Close()
+	plain, err := decoder.DecodeAll(body, nil)
+	if err != nil {
+		return body
+	}
+	r.Header.Del("Content-Encoding")
+	return plain
 }
 
 // refuseBody answers a request whose body was not taken.

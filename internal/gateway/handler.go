@@ -66,6 +66,7 @@ func (g *Gateway) infer(w http.ResponseWriter, r *http.Request, route dialect.Ro
 		g.refuseBody(w, r, queue, err)
 		return
 	}
+	body = unpack(r, body)
 	envelope, err := route.Parse(body)
 	if err != nil || envelope.Model == "" || dialect.IsCloud(envelope.Model) {
 		// What Parse rejects, Ollama rejects before it does any work: it has the better words. Cloud models

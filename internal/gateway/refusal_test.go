@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
+
 	"corral/internal/fleet"
 	"corral/internal/lane"
 	"corral/internal/relay"
@@ -219,6 +221,32 @@ func TestLoadsThatBreakBackOff(t *testing.T) {
 		g.do(ctx, http.MethodPost, "/api/chat", chat("m1", "x"))
 		if n := loads.Load(); n < 5 || n > 30 {
 			g.Errorf("%d loads in five minutes", n)
+		}
+	})
+}
+
+// TestCompressedBodies: a zstd body waits for a slot like any other, and one that is none gets Ollama's words.
+func TestCompressedBodies(t *testing.T) {
+	bubble(t, twoInstances(1)[:1], func(g *rig) {
+		encoder, err := zstd.NewWriter(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		packed := string(encoder.EncodeAll([]byte(chat("m1", "x")), nil))
+		if err := encoder.Close(); err != nil {
+			t.Fatal(err)
+		}
+		busy := g.busy(10 * time.Second)
+		a := g.post("/v1/chat/completions", packed, "Content-Encoding", "zstd")
+		busy.Wait()
+		if a.status != http.StatusOK || a.at < 10*time.Second {
+			g.Errorf("%d after %s: %s", a.status, a.at, a.body)
+		}
+		if r, _ := g.servers["a"].Last("/v1/chat/completions"); r.Header.Get("Content-Encoding") != "" {
+			g.Errorf("sent on as %q", r.Header.Get("Content-Encoding"))
+		}
+		if a := g.post("/v1/chat/completions", "no zstd", "Content-Encoding", "zstd"); a.status != http.StatusBadRequest {
+			g.Errorf("%d %s", a.status, a.body)
 		}
 	})
 }
