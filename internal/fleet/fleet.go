@@ -204,6 +204,15 @@ func (f *Fleet) Holders(canonical string) []*relay.Target {
 	})
 }
 
+// Knows says whether an instance has a model, reachable or not, whatever it may be used for.
+func (f *Fleet) Knows(canonical string) bool {
+	return slices.ContainsFunc(f.all(), func(in *instance) bool {
+		f.mu.RLock()
+		defer f.mu.RUnlock()
+		return in.models[canonical] != nil
+	})
+}
+
 // targets picks instances under the lock.
 func (f *Fleet) targets(ok func(*instance) bool) []*relay.Target {
 	f.mu.RLock()

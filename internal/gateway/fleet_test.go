@@ -193,3 +193,23 @@ func TestLoadFails(t *testing.T) {
 		}
 	})
 }
+
+// TestModelsFilter: a model that the configuration keeps from being served is not listed, not shown, and not run.
+func TestModelsFilter(t *testing.T) {
+	bubble(t, twoInstances(1)[:1], func(g *rig) {
+		only := append([]config.Instance(nil), g.config.Load().Instances...)
+		only[0].Models = []string{"m1"}
+		if err := g.fleet.Apply(only); err != nil {
+			t.Fatal(err)
+		}
+		if a := g.get("/api/tags"); strings.Contains(a.body, "m2") || !strings.Contains(a.body, "m1") {
+			g.Errorf("tags: %s", a.body)
+		}
+		if a := g.post("/api/chat", chat("m2", "x")); a.status != http.StatusNotFound {
+			g.Errorf("chat: %d %s", a.status, a.body)
+		}
+		if n := g.servers["a"].Stats().Requests["/api/chat"]; n != 0 {
+			g.Errorf("%d requests reached the instance", n)
+		}
+	})
+}

@@ -85,11 +85,11 @@ func (g *Gateway) infer(w http.ResponseWriter, r *http.Request, route dialect.Ro
 	}
 	class, err := g.Fleet.Class(r.Context(), envelope.Model, role, envelope.Signature)
 	switch {
-	case errors.Is(err, fleet.ErrUnknownModel) && len(g.Fleet.Holders(dialect.CanonicalModel(envelope.Model))) == 0:
+	case errors.Is(err, fleet.ErrUnknownModel) && !g.Fleet.Knows(dialect.CanonicalModel(envelope.Model)):
 		setBody(r, body) // an instance finds first what else may be wrong with it
 		g.pass(w, r)
 		return
-	case errors.Is(err, fleet.ErrUnknownModel): // there, but not for this role
+	case errors.Is(err, fleet.ErrUnknownModel): // there, but not for this role, or not to be served
 		e := route.NotFound(envelope.Model)
 		g.Log.Info("model not found: instances that have it may not serve it so, see their roles", "model", envelope.Model, "role", role)
 		g.reject(w, r, e.Status, e.Message)
