@@ -47,7 +47,6 @@ type Record struct {
 
 	Status  int // HTTP status the client saw; 0 if none
 	Outcome Outcome
-	Bytes   int64
 	Error   string
 }
 

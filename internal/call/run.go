@@ -148,9 +148,7 @@ func (u *run) plain(resp *http.Response, committed bool) {
 	if !committed {
 		c.w.WriteHeader(resp.StatusCode)
 	}
-	n, err := c.w.Write(body)
-	c.record.Bytes = int64(n)
-	if err != nil {
+	if _, err := c.w.Write(body); err != nil {
 		c.record.Outcome = OutcomeLeft
 	}
 }

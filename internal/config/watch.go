@@ -49,16 +49,6 @@ func NewWatcher(path string) (*Watcher, error) {
 	return w, nil
 }
 
-// Watch calls onChange after each change of the file at path, until ctx ends; see [Watcher].
-// It returns an error when it can not start, else nil.
-func Watch(ctx context.Context, path string, onChange func()) error {
-	w, err := NewWatcher(path)
-	if err != nil {
-		return err
-	}
-	return w.Run(ctx, onChange)
-}
-
 // Run calls onChange, one call at a time, until ctx ends. It closes the watcher.
 func (w *Watcher) Run(ctx context.Context, onChange func()) error {
 	events := make(chan struct{}, 1)

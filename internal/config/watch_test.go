@@ -143,8 +143,10 @@ func TestWatchStops(t *testing.T) {
 	path := write(t, filepath.Join(t.TempDir(), "c.yaml"), "listen: :1\n")
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	must(t, Watch(ctx, path, func() { t.Error("called") }))
-	if err := Watch(ctx, filepath.Join(t.TempDir(), "no", "c.yaml"), nil); err == nil {
+	w, err := NewWatcher(path)
+	must(t, err)
+	must(t, w.Run(ctx, func() { t.Error("called") }))
+	if _, err := NewWatcher(filepath.Join(t.TempDir(), "no", "c.yaml")); err == nil {
 		t.Error("a folder that does not exist can be watched")
 	}
 }
