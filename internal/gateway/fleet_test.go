@@ -208,6 +208,9 @@ func TestModelsFilter(t *testing.T) {
 		if a := g.post("/api/chat", chat("m2", "x")); a.status != http.StatusNotFound {
 			g.Errorf("chat: %d %s", a.status, a.body)
 		}
+		if a := g.post("/api/show", `{"model":"m2"}`); a.status != http.StatusNotFound {
+			g.Errorf("show: %d %s", a.status, a.body)
+		}
 		if n := g.servers["a"].Stats().Requests["/api/chat"]; n != 0 {
 			g.Errorf("%d requests reached the instance", n)
 		}

@@ -68,11 +68,16 @@ func (g *Gateway) show(w http.ResponseWriter, r *http.Request) {
 // passToHolder passes a request to an instance that has the model, else to the first, which says that it has
 // not.
 func (g *Gateway) passToHolder(w http.ResponseWriter, r *http.Request, model string) {
-	if holders := g.Fleet.Holders(dialect.CanonicalModel(model)); len(holders) > 0 {
+	canonical := dialect.CanonicalModel(model)
+	holders := g.Fleet.Holders(canonical)
+	switch {
+	case len(holders) > 0:
 		g.passTo(w, r, holders[0])
-		return
+	case g.Fleet.Knows(canonical): // it may not be served, or is out of reach
+		g.reject(w, r, http.StatusNotFound, "model '"+model+"' not found")
+	default:
+		g.pass(w, r)
 	}
-	g.pass(w, r)
 }
 
 func raws(rows []fleet.Row) []json.RawMessage {
