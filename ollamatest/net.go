@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 )
 
 // Net is a network in memory: addresses are plain strings, connections are net.Pipe. Unlike sockets its waits
@@ -41,9 +42,10 @@ func (n *Net) DialContext(ctx context.Context, _, addr string) (net.Conn, error)
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: memAddr(addr), Err: errRefused}
 	}
 	client, server := net.Pipe()
+	reset := new(atomic.Bool)
 	select {
-	case l.conns <- memConn{server, l.addr, memAddr("127.0.0.1:1")}:
-		return memConn{client, memAddr("127.0.0.1:1"), l.addr}, nil
+	case l.conns <- memConn{server, l.addr, memAddr("127.0.0.1:1"), reset}:
+		return memConn{client, memAddr("127.0.0.1:1"), l.addr, reset}, nil
 	case <-l.closed:
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: l.addr, Err: errRefused}
 	case <-ctx.Done():
@@ -67,7 +69,10 @@ func (n *Net) Client() *http.Client {
 	return &http.Client{Transport: &http.Transport{DialContext: n.DialContext, MaxIdleConnsPerHost: 1 << 16}}
 }
 
-var errRefused = fmt.Errorf("connect: connection refused")
+var (
+	errRefused = fmt.Errorf("connect: connection refused")
+	errReset   = fmt.Errorf("read: connection reset by peer")
+)
 
 // Listener is a net.Listener of a Net.
 type Listener struct {
@@ -107,10 +112,25 @@ type memAddr string
 func (memAddr) Network() string  { return "tcp" }
 func (a memAddr) String() string { return string(a) }
 
-// memConn gives a pipe addresses, which http.Request.RemoteAddr shows.
+// memConn gives a pipe addresses, which http.Request.RemoteAddr shows, and the end that SetLinger(0) asks for.
 type memConn struct {
 	net.Conn
 	local, remote memAddr
+	reset         *atomic.Bool // of both ends
+}
+
+// SetLinger is net.TCPConn's: with 0, a close is a reset.
+func (c memConn) SetLinger(sec int) error {
+	c.reset.Store(sec == 0)
+	return nil
+}
+
+func (c memConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil && c.reset.Load() {
+		err = &net.OpError{Op: "read", Net: "tcp", Addr: c.remote, Err: errReset}
+	}
+	return n, err
 }
 
 func (c memConn) LocalAddr() net.Addr  { return c.local }

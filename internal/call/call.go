@@ -203,8 +203,29 @@ func (c *call) fail(status int, message string) {
 		c.endStream(status, message)
 	default:
 		c.record.Status = http.StatusOK
-		panic(http.ErrAbortHandler)
+		c.cut()
 	}
+}
+
+// cut breaks the connection off, so that a half answer is not taken for a whole one. An answer over HTTP/1.0 has
+// no other end than that of its connection, which must therefore be reset.
+func (c *call) cut() {
+	if !c.r.ProtoAtLeast(1, 1) {
+		reset(c.w)
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// reset closes a connection in a way that its reader takes for an error.
+func reset(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	if c, ok := conn.(interface{ SetLinger(sec int) error }); ok {
+		_ = c.SetLinger(0)
+	}
+	_ = conn.Close()
 }
 
 // endStream closes a stream that has begun with the dialect's own error event.
@@ -221,9 +242,6 @@ func (c *call) setHeader() {
 	h.Set("X-Corral-Attempts", strconv.Itoa(c.record.Attempts))
 	if c.record.Instance != "" {
 		h.Set("X-Corral-Instance", c.record.Instance)
-	}
-	if c.req.Envelope.Stream {
-		h.Set("X-Accel-Buffering", "no")
 	}
 }
 

@@ -33,13 +33,9 @@ type beats struct {
 // startBeats starts the rhythm that fits a client and its request.
 func startBeats(w http.ResponseWriter, r *http.Request, route dialect.Route, stream bool) *beats {
 	b := &beats{w: w, every: rhythm(r.Header)}
-	switch {
-	case !r.ProtoAtLeast(1, 1):
-		return b // can take neither 1xx nor chunks: it must wait in silence
-	case !stream && bears102(r.Header):
+	b.beat = func() bool { return b.commit(route, stream) }
+	if !stream && r.ProtoAtLeast(1, 1) && bears102(r.Header) {
 		b.beat = b.processing
-	default:
-		b.beat = func() bool { return b.commit(route, stream) }
 	}
 	b.mu.Lock() // a tick may come before its timer is known
 	defer b.mu.Unlock()
@@ -83,14 +79,20 @@ func (b *beats) commit(route dialect.Route, stream bool) bool {
 		h.Set("Content-Type", route.PlainType)
 		if stream {
 			h.Set("Content-Type", route.StreamType)
-			h.Set("X-Accel-Buffering", "no")
-			h.Set("Cache-Control", "no-cache")
+			stayOut(h)
 		}
 		b.w.WriteHeader(http.StatusOK)
 	}
 	_, _ = b.w.Write(route.Beat(stream))
 	_ = http.NewResponseController(b.w).Flush()
 	return true
+}
+
+// stayOut asks middle boxes to pass a stream on as it comes: nginx not to buffer it, others not to compress it,
+// which buffers too.
+func stayOut(h http.Header) {
+	h.Set("X-Accel-Buffering", "no")
+	h.Set("Cache-Control", "no-cache, no-transform")
 }
 
 // rhythm is the time between beats for a client: a third of the timeout it announces, firstBeat at most.

@@ -106,6 +106,9 @@ func (u *run) deliver(resp *http.Response) {
 	if !committed {
 		relay.CopyHeader(c.w.Header(), resp.Header)
 		c.setHeader()
+		if u.streams(resp) {
+			stayOut(c.w.Header())
+		}
 	}
 	c.record.Status = resp.StatusCode
 	if resp.ContentLength >= 0 && resp.ContentLength <= relay.Buffer {
@@ -113,6 +116,12 @@ func (u *run) deliver(resp *http.Response) {
 		return
 	}
 	u.stream(resp, committed)
+}
+
+// streams says whether an answer is the stream that was asked for, not an error.
+func (u *run) streams(resp *http.Response) bool {
+	route := u.call.req.Route
+	return u.call.req.Envelope.Stream && strings.HasPrefix(resp.Header.Get("Content-Type"), route.StreamType)
 }
 
 // lateError tells a client that has status 200 already what the instance answered.
@@ -160,7 +169,7 @@ func (u *run) stream(resp *http.Response, committed bool) {
 		c.w.WriteHeader(resp.StatusCode)
 	}
 	var tail *dialect.Tail // of a stream; a long plain answer has no end marker but its length
-	if c.req.Envelope.Stream && strings.HasPrefix(resp.Header.Get("Content-Type"), c.req.Route.StreamType) {
+	if u.streams(resp) {
 		tail = c.req.Route.Tail()
 	}
 	whole := false // written before Stream returns, in its call of ended
@@ -197,7 +206,7 @@ func (u *run) stream(resp *http.Response, committed bool) {
 		c.endStream(http.StatusBadGateway, c.record.Error)
 	default:
 		c.record.Outcome = OutcomeBroken
-		panic(http.ErrAbortHandler)
+		c.cut()
 	}
 }
 

@@ -125,6 +125,9 @@ func same(t *testing.T, what string, want, got answer) {
 		return
 	}
 	for _, h := range []string{"Content-Type", "Cache-Control", "Allow", "Location", "Content-Encoding", "Transfer-Encoding"} {
+		if h == "Cache-Control" && got.header.Get(h) == "no-cache, no-transform" {
+			continue // of a stream, on purpose: middle boxes must leave it alone
+		}
 		if g, w := got.header.Values(h), want.header.Values(h); strings.Join(g, "|") != strings.Join(w, "|") {
 			t.Errorf("%s\n %s: %q through Corral, %q direct", what, h, g, w)
 		}
