@@ -32,6 +32,9 @@ func (l loader) build(s settings) (*Config, error) {
 	} else {
 		err = l.buildInstances(s.instances, &c)
 	}
+	if err == nil {
+		err = buildAliases(s.aliases, &c)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -20,6 +20,7 @@ func Changes(old, new *Config) []string {
 	changes = appendList(changes, "hosts", old.Hosts, new.Hosts)
 	changes = appendList(changes, "origins", old.Origins, new.Origins)
 	changes = append(changes, instanceChanges(old.Instances, new.Instances)...)
+	changes = append(changes, aliasChanges(old.Aliases, new.Aliases)...)
 	q, r := old.Queue, new.Queue
 	changes = appendChange(changes, "queue.max_waiting", q.MaxWaiting, r.MaxWaiting)
 	changes = appendChange(changes, "queue.max_bytes", q.MaxBytes, r.MaxBytes)

@@ -27,6 +27,7 @@ type Config struct {
 	Hosts     []string   // extra Host header names that are accepted, lower case, beside Ollama's own list
 	Origins   []string   // extra browser origins that are accepted, may hold * wildcards, beside Ollama's own list
 	Instances []Instance // at least one
+	Aliases   []Alias    // in file order, see Alias
 	Queue     Queue
 
 	// Discovered is true when no instance was named: the one there is comes from OLLAMA_HOST or is the default.

@@ -29,7 +29,7 @@ const (
 
 // variables returns every CORRAL_… variable that sets a key.
 func variables() []string {
-	return []string{"CORRAL_LISTEN", "CORRAL_HOSTS", "CORRAL_ORIGINS", envInstances,
+	return []string{"CORRAL_LISTEN", "CORRAL_HOSTS", "CORRAL_ORIGINS", envInstances, "CORRAL_ALIASES",
 		"CORRAL_QUEUE_MAX_WAITING", "CORRAL_QUEUE_MAX_BYTES", "CORRAL_QUEUE_MAX_BODY"}
 }
 
@@ -104,6 +104,9 @@ func (env environment) apply(s *settings) {
 	one("CORRAL_QUEUE_MAX_WAITING", &s.maxWaiting)
 	one("CORRAL_QUEUE_MAX_BYTES", &s.maxBytes)
 	one("CORRAL_QUEUE_MAX_BODY", &s.maxBody)
+	if entries := env.list("CORRAL_ALIASES"); entries != nil {
+		s.aliases = aliasesOfEntries(entries)
+	}
 	if entries := env.list(envInstances); entries != nil {
 		s.instances = nil
 		for _, e := range entries {

@@ -11,6 +11,7 @@ type settings struct {
 	listen                        value
 	hosts, origins                []value
 	instances                     []instanceSettings
+	aliases                       []aliasSettings
 	maxWaiting, maxBytes, maxBody value
 }
 
@@ -40,6 +41,7 @@ func readFile(doc *document) (settings, error) {
 		"hosts":     t.scalarsInto(&s.hosts),
 		"origins":   t.scalarsInto(&s.origins),
 		"instances": func(n ast.Node, label string) error { return t.instances(n, label, &s.instances) },
+		"aliases":   func(n ast.Node, label string) error { return t.aliases(n, label, &s.aliases) },
 		"queue": func(n ast.Node, label string) error {
 			return t.fields(n, "queue", label, map[string]func(ast.Node, string) error{
 				"max_waiting": t.scalarInto(&s.maxWaiting),

@@ -118,7 +118,7 @@ func (m *masker) line(l maskedLine) {
 func (m *masker) content(l maskedLine, i int, parent kind, item bool) {
 	key, value, ok := blockKeyAt(l.text, i)
 	switch {
-	case ok && parent != kindHidden && showableKey(key):
+	case ok && parent != kindHidden && showableIn(parent, key):
 		k := childKind(parent, key)
 		m.block = append(m.block, blockKey{i, k})
 		m.value(l, skipProperties(l.text, value, k), k)
@@ -157,8 +157,11 @@ func (m *masker) value(l maskedLine, i int, k kind) {
 
 // childKind returns the kind of a key inside a value of kind parent.
 func childKind(parent kind, key string) kind {
-	if parent == kindContainer {
+	switch parent {
+	case kindContainer, kindModel:
 		return kindOf(key)
+	case kindNames:
+		return kindModel
 	}
 	return kindHidden
 }
@@ -172,10 +175,17 @@ var (
 	propertyPattern = regexp.MustCompile(`^(?:[&!][A-Za-z_-]*[0-9]?[ \t]+)+`)
 	// referencePattern is a secret kept elsewhere: its place may be shown.
 	referencePattern = regexp.MustCompile(`^["']?(?:file|env):[^\s"']+["']?`)
-	delicateComment  = regexp.MustCompile(`(?i)authorization|bearer|basic|token|secret|passw|api.?key|cookie|credential`)
+	// modelLeaf is a model's name as a whole value: what is more may be a header that lost its place.
+	modelLeaf       = regexp.MustCompile(`^["']?[A-Za-z0-9._:/-]*["']?\s*$`)
+	delicateComment = regexp.MustCompile(`(?i)authorization|bearer|basic|token|secret|passw|api.?key|cookie|credential`)
 )
 
 func showableKey(key string) bool { return showablePattern.MatchString(key) }
+
+// showableIn says whether a key may be shown inside a value of kind parent.
+func showableIn(parent kind, key string) bool {
+	return showableKey(key) || parent == kindNames && aliasPattern.MatchString(key)
+}
 
 // blockKeyAt returns the key that starts at i and where its value starts.
 func blockKeyAt(text []rune, i int) (key string, value int, ok bool) {
@@ -209,7 +219,10 @@ func hideLeaf(l maskedLine, from, to int, k kind) {
 		if i := strings.IndexByte(text, '?'); i >= 0 {
 			l.cover(at(i+1), to)
 		}
-	case k != kindText && k != kindPath:
+	case k == kindModel && !modelLeaf.MatchString(text):
+		l.cover(from, to)
+		return
+	case k != kindText && k != kindPath && k != kindModel:
 		ref := referencePattern.FindString(text)
 		rest := at(len(ref))
 		if skipBlank(l.text[:to], rest) < to {

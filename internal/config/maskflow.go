@@ -76,7 +76,7 @@ func (m *masker) flowText(l maskedLine, i int, top *flowFrame) int {
 	}
 	if top.open == '{' && !top.inValue {
 		key := strings.Trim(text, `"'`)
-		if next >= len(l.text) || l.text[next] != ':' || top.parent == kindHidden || !showableKey(key) {
+		if next >= len(l.text) || l.text[next] != ':' || top.parent == kindHidden || !showableIn(top.parent, key) {
 			m.lose(l, i)
 			return -1
 		}

@@ -9,6 +9,8 @@ const (
 	kindHidden    kind = iota // hidden, keys below it too
 	kindHeaders               // the values of its keys are hidden
 	kindContainer             // has keys, is no text itself
+	kindNames                 // its keys are names of models, what they have is kindModel
+	kindModel                 // a model's name, or a container that has it
 	kindText                  // shown
 	kindURL                   // shown without user, password and query
 	kindPath                  // one line is shown; further ones are the PEM text that should have been in a file
@@ -29,11 +31,14 @@ type sectionKey struct {
 func sections() []section {
 	return []section{
 		{"", []sectionKey{{"listen", kindText}, {"hosts", kindText}, {"origins", kindURL},
-			{"instances", kindContainer}, {"queue", kindContainer}}},
+			{"instances", kindContainer}, {"aliases", kindNames}, {"queue", kindContainer}}},
 		{"instances[]", []sectionKey{{"name", kindText}, {"url", kindURL}, {"roles", kindText},
 			{"slots", kindText}, {"limit", kindText}, {"models", kindText}, {"headers", kindHeaders},
 			{"ca", kindPath}, {"client_cert", kindContainer}}},
 		{"client_cert", []sectionKey{{"cert", kindPath}, {"key", kindPath}}},
+		{"aliases[]", []sectionKey{{"model", kindText}, {"num_ctx", kindText}, {"num_predict", kindText},
+			{"think", kindText}, {"keep_alive", kindText}, {"fallback", kindModel}}},
+		{"fallback", []sectionKey{{"to", kindText}, {"after", kindText}}},
 		{"queue", []sectionKey{{"max_waiting", kindText}, {"max_bytes", kindText}, {"max_body", kindText}}},
 	}
 }
