@@ -44,6 +44,7 @@ changes and on SIGHUP. SIGTERM and Ctrl-C let running requests end; a second sig
 			return server.Run(cmd.Context(), server.Options{
 				Load:    func() (*config.Config, error) { return config.Load(o) },
 				Path:    o.Path,
+				Files:   o.Files(),
 				Reload:  hangups(),
 				Drain:   drain,
 				Version: version,

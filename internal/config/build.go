@@ -18,6 +18,9 @@ func (l loader) build(s settings) (*Config, error) {
 		return nil, err
 	}
 	var err error
+	if c.TLS, err = l.ownTLS(s); err != nil {
+		return nil, err
+	}
 	if c.Hosts, err = each(s.hosts, buildHost); err != nil {
 		return nil, err
 	}

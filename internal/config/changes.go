@@ -17,6 +17,12 @@ func Changes(old, new *Config) []string {
 	if old.Listen != new.Listen {
 		changes = append(changes, fmt.Sprintf("listen changed: %s -> %s: %s", old.Listen, new.Listen, afterRestart))
 	}
+	switch {
+	case old.TLS.On() != new.TLS.On():
+		changes = append(changes, "tls changed: "+afterRestart)
+	case !bytes.Equal(old.TLS.CertPEM, new.TLS.CertPEM) || !bytes.Equal(old.TLS.KeyPEM, new.TLS.KeyPEM):
+		changes = append(changes, "tls changed: new connections get the new certificate")
+	}
 	changes = appendList(changes, "hosts", old.Hosts, new.Hosts)
 	changes = appendList(changes, "origins", old.Origins, new.Origins)
 	changes = append(changes, instanceChanges(old.Instances, new.Instances)...)

@@ -25,6 +25,7 @@ const MaxSlots = 1024
 type Config struct {
 	Listen    string     // address to listen on, host:port; default "127.0.0.1:11435"
 	Hosts     []string   // extra Host header names that are accepted, lower case, beside Ollama's own list
+	TLS       TLS        // what Corral shows to clients; the zero value serves plain HTTP
 	Origins   []string   // extra browser origins that are accepted, may hold * wildcards, beside Ollama's own list
 	Instances []Instance // at least one
 	Aliases   []Alias    // in file order, see Alias
@@ -54,6 +55,16 @@ type Instance struct {
 	ClientCertPEM []byte // content of ClientCert
 	ClientKeyPEM  SecretBytes
 }
+
+// TLS is the certificate that Corral shows to its clients.
+type TLS struct {
+	Cert, Key string // PEM file or env:NAME
+	CertPEM   []byte
+	KeyPEM    SecretBytes
+}
+
+// On says whether Corral serves HTTPS.
+func (t TLS) On() bool { return t.Cert != "" }
 
 // Queue bounds what may wait.
 type Queue struct {

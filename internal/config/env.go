@@ -25,11 +25,13 @@ const (
 	envConfig    = "CORRAL_CONFIG"
 	envInstances = "CORRAL_INSTANCES"
 	envOllama    = "OLLAMA_HOST"
+	envCert      = "CORRAL_TLS_CERT"
+	envKey       = "CORRAL_TLS_KEY"
 )
 
 // variables returns every CORRAL_… variable that sets a key.
 func variables() []string {
-	return []string{"CORRAL_LISTEN", "CORRAL_HOSTS", "CORRAL_ORIGINS", envInstances, "CORRAL_ALIASES",
+	return []string{"CORRAL_LISTEN", envCert, envKey, "CORRAL_HOSTS", "CORRAL_ORIGINS", envInstances, "CORRAL_ALIASES",
 		"CORRAL_QUEUE_MAX_WAITING", "CORRAL_QUEUE_MAX_BYTES", "CORRAL_QUEUE_MAX_BODY"}
 }
 
@@ -99,6 +101,8 @@ func (env environment) apply(s *settings) {
 		}
 	}
 	one("CORRAL_LISTEN", &s.listen)
+	one(envCert, &s.tlsCert)
+	one(envKey, &s.tlsKey)
 	many("CORRAL_HOSTS", &s.hosts)
 	many("CORRAL_ORIGINS", &s.origins)
 	one("CORRAL_QUEUE_MAX_WAITING", &s.maxWaiting)

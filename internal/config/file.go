@@ -9,6 +9,7 @@ import (
 // settings are the values as they were written, before they are checked.
 type settings struct {
 	listen                        value
+	tlsCert, tlsKey               value
 	hosts, origins                []value
 	instances                     []instanceSettings
 	aliases                       []aliasSettings
@@ -37,7 +38,13 @@ func readFile(doc *document) (settings, error) {
 		return s, err
 	}
 	err = t.fields(root, "", "", map[string]func(ast.Node, string) error{
-		"listen":    t.scalarInto(&s.listen),
+		"listen": t.scalarInto(&s.listen),
+		"tls": func(n ast.Node, label string) error {
+			return t.fields(n, "tls", label, map[string]func(ast.Node, string) error{
+				"cert": t.scalarInto(&s.tlsCert),
+				"key":  t.scalarInto(&s.tlsKey),
+			})
+		},
 		"hosts":     t.scalarsInto(&s.hosts),
 		"origins":   t.scalarsInto(&s.origins),
 		"instances": func(n ast.Node, label string) error { return t.instances(n, label, &s.instances) },

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // defaultFile is read when no file is named and it exists in the working directory.
@@ -35,6 +36,20 @@ func (o Options) File() string {
 		return ""
 	}
 	return defaultFile
+}
+
+// Files returns the files that the environment names, whose changes matter as much as those of File.
+func (o Options) Files() []string {
+	env := parseEnviron(o.Env)
+	dir := filepath.Dir(o.File())
+	var files []string
+	for _, name := range []string{envCert, envKey} {
+		path := trimVariable(env[name])
+		if path != "" && !strings.HasPrefix(path, "env:") {
+			files = append(files, resolvePath(dir, strings.TrimPrefix(path, "file:")))
+		}
+	}
+	return files
 }
 
 // Load reads and checks every setting, and the files that hold secrets and certificates. What is wrong with a

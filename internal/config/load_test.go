@@ -106,7 +106,7 @@ func TestExampleUncommented(t *testing.T) {
 		if on && strings.HasPrefix(line, "  # ") {
 			line = "  " + line[4:]
 		}
-		if strings.HasPrefix(line, "# hosts:") || strings.HasPrefix(line, "# origins:") || strings.HasPrefix(line, "# aliases:") {
+		if strings.HasPrefix(line, "# tls:") || strings.HasPrefix(line, "# hosts:") || strings.HasPrefix(line, "# origins:") || strings.HasPrefix(line, "# aliases:") {
 			line = line[2:]
 		}
 		if strings.HasPrefix(line, "#   ") {
@@ -118,7 +118,7 @@ func TestExampleUncommented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(s.instances) != 2 || len(s.hosts) != 1 || len(s.origins) != 2 || len(s.aliases) != 3 || len(s.instances[1].headers) != 2 {
+	if len(s.instances) != 2 || len(s.hosts) != 1 || len(s.origins) != 2 || len(s.aliases) != 3 || !s.tlsKey.set || len(s.instances[1].headers) != 2 {
 		t.Errorf("got %+v", s)
 	}
 }

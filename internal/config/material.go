@@ -116,6 +116,32 @@ func (l loader) clientCert(s instanceSettings, i *Instance) error {
 	return nil
 }
 
+// ownTLS reads and checks the certificate that Corral shows to clients.
+func (l loader) ownTLS(s settings) (TLS, error) {
+	if s.tlsCert.set != s.tlsKey.set {
+		given := s.tlsCert
+		if s.tlsKey.set {
+			given = s.tlsKey
+		}
+		return TLS{}, given.at.fail("Give both: tls: {cert: corral.pem, key: corral.key}.", "cert and key need each other")
+	}
+	if !s.tlsCert.set {
+		return TLS{}, nil
+	}
+	cert, err := l.pem(s.tlsCert)
+	if err != nil {
+		return TLS{}, err
+	}
+	key, err := l.pem(s.tlsKey)
+	if err != nil {
+		return TLS{}, err
+	}
+	if _, err := tls.X509KeyPair(cert, key); err != nil {
+		return TLS{}, s.tlsCert.at.fail("Check that both are PEM and belong together.", "not usable with its key: %v", err)
+	}
+	return TLS{Cert: s.tlsCert.text, CertPEM: cert, Key: s.tlsKey.text, KeyPEM: key}, nil
+}
+
 // pem returns the content of a PEM file, or of a variable for env:NAME.
 func (l loader) pem(v value) ([]byte, error) {
 	if strings.Contains(v.text, "-----BEGIN") {

@@ -30,12 +30,13 @@ type sectionKey struct {
 // sections is the shape of corral.yaml.
 func sections() []section {
 	return []section{
-		{"", []sectionKey{{"listen", kindText}, {"hosts", kindText}, {"origins", kindURL},
+		{"", []sectionKey{{"listen", kindText}, {"tls", kindContainer}, {"hosts", kindText}, {"origins", kindURL},
 			{"instances", kindContainer}, {"aliases", kindNames}, {"queue", kindContainer}}},
 		{"instances[]", []sectionKey{{"name", kindText}, {"url", kindURL}, {"roles", kindText},
 			{"slots", kindText}, {"limit", kindText}, {"models", kindText}, {"headers", kindHeaders},
 			{"ca", kindPath}, {"client_cert", kindContainer}}},
 		{"client_cert", []sectionKey{{"cert", kindPath}, {"key", kindPath}}},
+		{"tls", []sectionKey{{"cert", kindPath}, {"key", kindPath}}},
 		{"aliases[]", []sectionKey{{"model", kindText}, {"num_ctx", kindText}, {"num_predict", kindText},
 			{"think", kindText}, {"keep_alive", kindText}, {"fallback", kindModel}}},
 		{"fallback", []sectionKey{{"to", kindText}, {"after", kindText}}},

@@ -29,18 +29,22 @@ type Watcher struct {
 	fs   *fsnotify.Watcher
 	sums map[string][sha256.Size]byte // of each file's last readable content
 	also []string                     // files that the configuration names
+	more []string                     // files that are named elsewhere
 	poll time.Duration
 }
 
-// NewWatcher begins to watch the file at path. Changes count from now on, so make it before Load,
+// NewWatcher begins to watch the file at path ("" for none) and more files. Changes count from now on, so make it before Load,
 // or one in between is missed. Run or Close must follow.
-func NewWatcher(path string) (*Watcher, error) {
+func NewWatcher(path string, more ...string) (*Watcher, error) {
 	fs, err := fsnotify.NewWatcher()
 	if err != nil {
 		return nil, fmt.Errorf("watch %s: %w", path, err)
 	}
-	w := &Watcher{path: path, fs: fs, sums: map[string][sha256.Size]byte{}, poll: pollTime}
+	w := &Watcher{path: path, more: more, fs: fs, sums: map[string][sha256.Size]byte{}, poll: pollTime}
 	w.changed()
+	if path == "" {
+		return w, nil
+	}
 	if err := fs.Add(filepath.Dir(path)); err != nil {
 		_ = fs.Close()
 		return nil, fmt.Errorf("watch the folder of %s: %w", path, err)
@@ -120,14 +124,18 @@ func settle(ctx context.Context, events <-chan struct{}, poll time.Duration, loo
 // that is missing or empty is being replaced, and counts as it was.
 func (w *Watcher) changed() bool {
 	changed := false
-	src, err := readConfig(w.path)
+	var src []byte
+	var err error
+	if w.path != "" {
+		src, err = readConfig(w.path)
+	}
 	if err == nil && len(src) > 0 {
 		changed = w.remember(w.path, src)
 		if files, err := filesOf(w.path, src); err == nil {
 			w.also = files
 		}
 	}
-	for _, path := range w.also {
+	for _, path := range slices.Concat(w.also, w.more) {
 		if content, err := readRegular(path); err == nil && content != "" {
 			changed = w.remember(path, []byte(content)) || changed
 		}
@@ -147,7 +155,10 @@ func (w *Watcher) remember(path string, content []byte) bool {
 // is not there is tried again at the next look.
 func (w *Watcher) watchFolders() {
 	var folders []string
-	for _, path := range append([]string{w.path}, w.also...) {
+	for _, path := range slices.Concat([]string{w.path}, w.also, w.more) {
+		if path == "" {
+			continue
+		}
 		folders = append(folders, filepath.Dir(path))
 		if target, err := filepath.EvalSymlinks(path); err == nil {
 			folders = append(folders, filepath.Dir(target))
@@ -179,6 +190,8 @@ func filesOf(path string, src []byte) ([]string, error) {
 			files = append(files, resolvePath(filepath.Dir(path), name))
 		}
 	}
+	add(s.tlsCert, false)
+	add(s.tlsKey, false)
 	for _, i := range s.instances {
 		for _, h := range i.headers {
 			add(h.value, true)

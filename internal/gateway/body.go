@@ -103,17 +103,25 @@ func unpack(r *http.Request, body []byte) []byte {
 func (g *Gateway) refuseBody(w http.ResponseWriter, r *http.Request, limits config.Queue, err error) {
 	switch {
 	case errors.Is(err, errTooLarge):
-		w.Header().Set("Connection", "close") // the rest of the body is not read
+		hangUp(w, r)
 		g.reject(w, r, http.StatusRequestEntityTooLarge,
 			fmt.Sprintf("request body is larger than %s: raise queue.max_body in Corral's configuration", limits.MaxBody))
 	case errors.Is(err, errNoRoom):
 		status, message, retry := call.Full(dialect.Of(r.URL.Path))
 		w.Header().Set("Retry-After", retry)
-		w.Header().Set("Connection", "close")
+		hangUp(w, r)
 		g.reject(w, r, status, message)
 	default: // the client broke off: nobody listens
-		w.Header().Set("Connection", "close")
+		hangUp(w, r)
 		g.reject(w, r, http.StatusBadRequest, "the request body ended early")
+	}
+}
+
+// hangUp ends a connection on which the rest of a body may still come. One of HTTP/2 carries other requests: there
+// it is the stream that ends.
+func hangUp(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor < 2 {
+		w.Header().Set("Connection", "close")
 	}
 }
 

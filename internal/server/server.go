@@ -24,6 +24,7 @@ import (
 type Options struct {
 	Load    func() (*config.Config, error) // reads the configuration, again at every reload
 	Path    string                         // file to watch for changes; "" for none
+	Files   []string                       // more files to watch
 	Reload  <-chan struct{}                // asks for a reload as well; may be nil
 	Drain   time.Duration                  // how long running requests may take to end
 	Version string
@@ -44,6 +45,7 @@ type server struct {
 	fleet    *fleet.Fleet
 	observer *observe.Observer
 	http     *http.Server
+	cert     certificate
 }
 
 // Run serves until ctx ends, then drains. It returns an error if it could not start, or could not drain.
@@ -60,7 +62,7 @@ func Run(ctx context.Context, o Options) error {
 	s := newServer(o, c)
 	defer s.fleet.Close()
 	served := make(chan error, 1)
-	go func() { served <- s.http.Serve(listener) }()
+	go func() { served <- s.serve(listener) }()
 	defer s.http.Close()
 
 	if err := s.fleet.Apply(c.Instances); err != nil {
@@ -84,19 +86,28 @@ func newServer(o Options, c *config.Config) *server {
 	s.config.Store(c)
 	queue := s.fleet.Dispatcher()
 	s.observer = observe.New(o.Log, observe.State{Queue: queue.Snapshot, Instances: s.fleet.Views})
-	s.http = &http.Server{
-		Handler: &gateway.Gateway{
-			Fleet:   s.fleet,
-			Desk:    &call.Desk{Queue: queue, Fleet: s.fleet, Observer: s.observer, Log: o.Log},
-			Metrics: s.observer.Handler(),
-			Log:     o.Log,
-			Version: o.Version,
-			Config:  &s.config,
-		},
-		ReadHeaderTimeout: headerTimeout,
-		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
-	}
+	s.http = newHTTP(&gateway.Gateway{
+		Fleet:   s.fleet,
+		Desk:    &call.Desk{Queue: queue, Fleet: s.fleet, Observer: s.observer, Log: o.Log},
+		Metrics: s.observer.Handler(),
+		Log:     o.Log,
+		Version: o.Version,
+		Config:  &s.config,
+	}, o.Log)
 	return s
+}
+
+// serve answers requests on a listener until the server is closed.
+func (s *server) serve(l net.Listener) error {
+	tls := s.config.Load().TLS
+	if !tls.On() {
+		return s.http.Serve(l)
+	}
+	if err := s.cert.set(tls, s.Log); err != nil {
+		return err
+	}
+	s.http.TLSConfig = s.cert.config()
+	return s.http.ServeTLS(l, "", "")
 }
 
 // listen takes the port, or says who may have it.
@@ -133,10 +144,10 @@ func (s *server) loopRemedy() string {
 // watch tells of changes of the configuration file until ctx ends.
 func watch(ctx context.Context, o Options) <-chan struct{} {
 	changed := make(chan struct{}, 1)
-	if o.Path == "" {
+	if o.Path == "" && len(o.Files) == 0 {
 		return changed
 	}
-	watcher, err := config.NewWatcher(o.Path)
+	watcher, err := config.NewWatcher(o.Path, o.Files...)
 	if err != nil {
 		o.Log.Warn("the configuration is not watched: send SIGHUP after a change", "file", o.Path, "error", err)
 		return changed
@@ -173,6 +184,9 @@ func (s *server) reload() {
 	}
 	if err == nil {
 		err = s.fleet.Apply(next.Instances)
+	}
+	if err == nil && next.TLS.On() && s.config.Load().TLS.On() {
+		err = s.cert.set(next.TLS, s.Log)
 	}
 	s.observer.Reloaded(err == nil)
 	if err != nil {

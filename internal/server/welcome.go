@@ -26,13 +26,18 @@ func (s *server) welcome(addr net.Addr) {
 	if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() {
 		own = addr.String()
 	}
-	fmt.Fprintf(s.Out, "\n  this machine   http://%s   (OpenAI SDKs: http://%s/v1)\n", own, own)
+	scheme := "http"
+	if s.config.Load().TLS.On() {
+		scheme = "https"
+	}
+	own = scheme + "://" + own
+	fmt.Fprintf(s.Out, "\n  this machine   %s   (OpenAI SDKs: %s/v1)\n", own, own)
 	if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() {
-		fmt.Fprintf(s.Out, "  containers     http://host.docker.internal:%s with Docker Desktop; on Linux open it first\n", port)
+		fmt.Fprintf(s.Out, "  containers     %s://host.docker.internal:%s with Docker Desktop; on Linux open it first\n", scheme, port)
 		fmt.Fprintf(s.Out, "  network        closed; to open it to everyone who can reach it: corral serve --listen 0.0.0.0:%s\n", port)
 	} else {
-		fmt.Fprintf(s.Out, "  containers     http://host.docker.internal:%s   (Linux: docker run --add-host=host.docker.internal:host-gateway)\n", port)
-		fmt.Fprintf(s.Out, "  network        %s\n", strings.Join(networkURLs(host, port), "  "))
+		fmt.Fprintf(s.Out, "  containers     %s://host.docker.internal:%s   (Linux: docker run --add-host=host.docker.internal:host-gateway)\n", scheme, port)
+		fmt.Fprintf(s.Out, "  network        %s\n", strings.Join(networkURLs(scheme, host, port), "  "))
 	}
 	fmt.Fprintf(s.Out, "\nTry:  %s\n\n", firstCommand(own, up, slices.Compact(models)))
 }
@@ -62,13 +67,13 @@ func firstCommand(own string, up bool, models []string) string {
 	if len(models) == 0 {
 		return fmt.Sprintf("OLLAMA_HOST=%s ollama pull qwen3:4b", own)
 	}
-	return fmt.Sprintf(`curl http://%s/api/chat -d '{"model":%q,"messages":[{"role":"user","content":"hello"}]}'`, own, models[0])
+	return fmt.Sprintf(`curl %s/api/chat -d '{"model":%q,"messages":[{"role":"user","content":"hello"}]}'`, own, models[0])
 }
 
 // networkURLs is where other machines reach a listener.
-func networkURLs(host, port string) []string {
+func networkURLs(scheme, host, port string) []string {
 	if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() {
-		return []string{"http://" + net.JoinHostPort(host, port)}
+		return []string{scheme + "://" + net.JoinHostPort(host, port)}
 	}
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
@@ -77,7 +82,7 @@ func networkURLs(host, port string) []string {
 	var urls []string
 	for _, a := range addrs {
 		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() && n.IP.To4() != nil {
-			urls = append(urls, "http://"+net.JoinHostPort(n.IP.String(), port))
+			urls = append(urls, scheme+"://"+net.JoinHostPort(n.IP.String(), port))
 		}
 	}
 	return urls
