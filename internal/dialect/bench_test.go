@@ -90,6 +90,30 @@ func BenchmarkTail(b *testing.B) {
 	}
 }
 
+// BenchmarkWatch and BenchmarkRenamer: what an answer's pieces cost beside BenchmarkTail.
+func BenchmarkWatch(b *testing.B) {
+	for _, content := range []string{"word", ""} {
+		chunk := []byte(`data: {"id":"chatcmpl-123","object":"chat.completion.chunk","created":1780000000,"model":"llama3.1:8b","system_fingerprint":"fp_ollama","choices":[{"index":0,"delta":{"content":"` + content + `"},"finish_reason":null}]}` + "\n\n")
+		b.Run("content="+content, func(b *testing.B) {
+			b.ReportAllocs()
+			w := route(b, "/v1/chat/completions").Watch()
+			for b.Loop() {
+				w.Write(chunk)
+			}
+		})
+	}
+}
+
+func BenchmarkRenamer(b *testing.B) {
+	chunk := []byte(`data: {"id":"chatcmpl-123","object":"chat.completion.chunk","created":1780000000,"model":"llama3.1:8b","system_fingerprint":"fp_ollama","choices":[{"index":0,"delta":{"content":"word"},"finish_reason":null}]}` + "\n\n")
+	n := NewRenamer("llama3.1:8b", "gpt-4o")
+	b.ReportAllocs()
+	var out []byte
+	for b.Loop() {
+		out = n.Append(out[:0], chunk)
+	}
+}
+
 func BenchmarkCanonicalModel(b *testing.B) {
 	for b.Loop() {
 		CanonicalModel("llama3.1:8b")

@@ -1,5 +1,7 @@
 package dialect
 
+import "bytes"
+
 // dropOptions returns a copy of body without the load options in the set drop
 // (one bit per option) in the objects at spans. All occurrences go, so that
 // an earlier duplicate does not come back to life. Ollama counts an option that
@@ -17,6 +19,18 @@ func dropOptions(body []byte, spans []span, drop uint8) []byte {
 		at = sp.to
 	}
 	return append(out, body[at:]...)
+}
+
+// dropTop returns a copy of body without the members of that name in its
+// outermost object.
+func dropTop(body []byte, name string) []byte {
+	s := scanner{b: body}
+	s.space()
+	from := s.i
+	s.object(0, nil)
+	out := append(make([]byte, 0, len(body)), body[:from]...)
+	out = dropMembers(out, body[from:s.i], func(n []byte) bool { return bytes.EqualFold(n, []byte(name)) })
+	return append(out, body[s.i:]...)
 }
 
 // dropMembers appends obj, a valid JSON object, to dst without the members that

@@ -11,6 +11,7 @@ import (
 // Envelope is what Corral reads of a request body; all else stays bytes.
 type Envelope struct {
 	Model  string // as asked, not canonical
+	Target string // what the body names: Model, but for an alias (see Route.Edit)
 	Stream bool
 	// Signature is the canonical JSON object of the load options the request
 	// sets (see MergeSignature), plus top-level "shift" on generate and chat;
@@ -28,8 +29,12 @@ type Envelope struct {
 	PromptBytes   int  // size of what must be prefilled, roughly: bytes of the body
 	Inputs        int  // number of texts to embed; 0 on the other routes
 	// Body is what to send upstream: the slice that was parsed, or a copy of it
-	// without the load options that were null.
+	// without the load options that were null, and without a keep_alive of 0 that
+	// comes with work: Ollama would unload the model under others, so Corral does
+	// it when nobody else uses it.
 	Body []byte
+
+	content []byte // prompt, messages or input as in the body; nil if absent, or not read on this route
 }
 
 var (
@@ -50,6 +55,8 @@ func (r Route) Parse(body []byte) (Envelope, error) {
 	}
 	e := Envelope{
 		Model:         f.model,
+		Target:        f.model,
+		content:       f.content,
 		Stream:        f.stream.or(r.StreamDefault) && r.Streams,
 		KeepAliveZero: f.keepAliveZero,
 		PromptBytes:   len(body),
@@ -60,6 +67,9 @@ func (r Route) Parse(body []byte) (Envelope, error) {
 	load, nulls := f.loadOptions()
 	if nulls != 0 {
 		e.Body = dropOptions(body, f.options, nulls)
+	}
+	if e.KeepAliveZero && !e.Empty {
+		e.Body = dropTop(e.Body, "keep_alive")
 	}
 	e.Signature = load.String()
 	return e, nil
@@ -148,15 +158,14 @@ func (f *fields) member(m member) {
 	}
 }
 
-// contentName is the field that holds the route's work, "" where nothing
-// depends on it.
+// contentName is the field that holds the route's work.
 func (r Route) contentName() string {
 	switch r.kind {
 	case generate, embeddings, completions:
 		return "prompt"
-	case chat:
+	case chat, chatCompletions, messages:
 		return "messages"
-	case embed, openAIEmbeddings:
+	case embed, openAIEmbeddings, responses:
 		return "input"
 	default:
 		return ""

@@ -17,7 +17,10 @@ func TestParse(t *testing.T) {
 		{path: "/api/generate", body: `{"model":"m"}`, want: Envelope{Model: "m", Stream: true, Empty: true}},
 		{path: "/api/generate", body: `{"model":"m","prompt":"","images":["aaaa"],"system":"s"}`, want: Envelope{Model: "m", Stream: true, Empty: true}},
 		{path: "/api/generate", body: `{"model":"m","keep_alive":0}`, want: Envelope{Model: "m", Stream: true, Empty: true, Unload: true, KeepAliveZero: true}},
-		{path: "/api/generate", body: `{"model":"m","prompt":"p","keep_alive":"0s"}`, want: Envelope{Model: "m", Stream: true, KeepAliveZero: true}},
+		{
+			path: "/api/generate", body: ` {"Keep_Alive":0, "model":"m","prompt":"p","keep_alive":"0s"} tail`,
+			want: Envelope{Model: "m", Stream: true, KeepAliveZero: true}, sends: ` {"model":"m","prompt":"p"} tail`,
+		},
 		{path: "/api/generate", body: `{"model":"m","prompt":"p","keep_alive":0,"keep_alive":null}`, want: Envelope{Model: "m", Stream: true}},
 		{path: "/api/generate", body: ` null `, want: Envelope{Stream: true, Empty: true}},
 		{path: "/api/generate", body: `{"\u006dodel":"\u00e9\ud83d\ude00","prompt":"p","ſtream":false}`, want: Envelope{Model: "é😀"}},

@@ -10,7 +10,7 @@ import (
 
 // Loader carries out what the dispatcher decides about lanes. Its methods must not block.
 type Loader interface {
-	// Load loads a lane and ends with Loaded or LoadFailed.
+	// Load loads a lane and ends with Loaded or LoadFailed, or unloads it and ends with Unloaded.
 	Load(Load)
 	// Backoff ends, after a while, with Retry: the lane's last load failed.
 	Backoff(lane.ID)
@@ -93,6 +93,11 @@ func (d *Dispatcher) SetUp(instance string, up bool) {
 // Loaded opens a lane whose load ended well.
 func (d *Dispatcher) Loaded(l Load) {
 	d.do(func(c *Core, now time.Time) { c.loaded(now, l.Lane, l.Seq) })
+}
+
+// Unloaded ends an unload.
+func (d *Dispatcher) Unloaded(l Load) {
+	d.do(func(c *Core, now time.Time) { c.unloaded(now, l.Lane, l.Seq) })
 }
 
 // LoadFailed ends a load that did not. With a nil err the tickets go on waiting.

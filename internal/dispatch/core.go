@@ -68,7 +68,6 @@ type laneState struct {
 	next      *Class                // draining towards this class's signature
 	failures  map[string]*LoadError // loads that failed, by signature, until retried; nil: it was only busy
 	loadSeq   uint64
-	unload    bool // Ollama will unload it once idle
 	gone      bool // dropped: forgotten when its last grant is released
 }
 
@@ -128,13 +127,12 @@ func (c *Core) release(now time.Time, id uint64, o Outcome) bool {
 	delete(c.grants, id)
 	l.ledger.Release()
 	l.instance.busy--
-	l.unload = l.unload || o.Unload
 	switch {
 	case o.Reload:
 		l.cool()
 		c.fail(l, nil)
-	case l.unload && l.ledger.InFlight() == 0:
-		l.cool()
+	case o.Unload && l.idle():
+		c.unload(l)
 	}
 	if l.gone && l.ledger.InFlight() == 0 {
 		c.forget(l)
@@ -265,6 +263,6 @@ func (l *laneState) serves(class Class) bool {
 // cool makes the lane one that must be loaded before it is granted.
 func (l *laneState) cool() {
 	if l.state == lane.Open {
-		l.state, l.next, l.unload = lane.Cold, nil, false
+		l.state, l.next = lane.Cold, nil
 	}
 }

@@ -66,10 +66,26 @@ func (m *model) settle() {
 		m.running[v.grant.ID] = v
 	}
 	for _, l := range e.loads {
+		if l.Unload {
+			m.checkUnload(l)
+		}
 		m.loads[l.Lane] = l
 	}
 	for _, id := range e.backoffs {
 		m.backoff[id] = true
+	}
+}
+
+// checkUnload: weights that somebody uses, or waits for, are not unloaded.
+func (m *model) checkUnload(u Load) {
+	if m.slots[u.Lane] > 0 {
+		m.t.Fatalf("%s is unloaded with %d in flight", u.Lane, m.slots[u.Lane])
+	}
+	l := m.core.lanes[u.Lane]
+	for w := range m.waiting {
+		if w.Class.Weights == l.Weights && l.serves(w.Class) {
+			m.t.Fatalf("%s is unloaded while ticket %s waits for it", u.Lane, w.ID)
+		}
 	}
 }
 
@@ -203,10 +219,12 @@ func (m *model) EndLoad(t *rapid.T) {
 		t.Skip()
 	}
 	l := m.loads[rapid.SampledFrom(ids).Draw(t, "load")]
-	switch rapid.IntRange(0, 4).Draw(t, "end") {
-	case 0:
+	switch end := rapid.IntRange(0, 4).Draw(t, "end"); {
+	case l.Unload:
+		m.core.unloaded(m.now, l.Lane, l.Seq)
+	case end == 0:
 		m.core.loadFailed(m.now, l.Lane, l.Seq, nil)
-	case 1:
+	case end == 1:
 		m.core.loadFailed(m.now, l.Lane, l.Seq, &LoadError{Lane: l.Lane, Status: 500, Message: "out of memory"})
 	default:
 		m.core.loaded(m.now, l.Lane, l.Seq)
@@ -259,7 +277,11 @@ func (m *model) finish() {
 			m.t.Fatalf("%d tickets wait for ever; lanes %+v", len(m.waiting), m.core.snapshot())
 		}
 		for _, id := range sortedKeys(m.loads) {
-			m.core.loaded(m.now, id, m.loads[id].Seq)
+			if m.loads[id].Unload {
+				m.core.unloaded(m.now, id, m.loads[id].Seq)
+			} else {
+				m.core.loaded(m.now, id, m.loads[id].Seq)
+			}
 			delete(m.loads, id)
 			m.settle()
 		}

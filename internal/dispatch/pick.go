@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -198,9 +199,33 @@ func (c *Core) drained(p *pool) {
 
 func (c *Core) load(l *laneState, class Class) {
 	c.seq++
-	l.state, l.signature, l.next, l.unload, l.loadSeq = lane.Loading, class.Signature, nil, false, c.seq
+	l.state, l.signature, l.next, l.loadSeq = lane.Loading, class.Signature, nil, c.seq
 	l.instance.loading = l
 	c.effects.loads = append(c.effects.loads, Load{Lane: l.ID, Class: class, Seq: c.seq})
+}
+
+// idle says whether nobody uses an open lane: none of its slots is taken, and no ticket waits that it may run.
+func (l *laneState) idle() bool {
+	return l.state == lane.Open && !l.gone && l.ledger.InFlight() == 0 && l.instance.up && l.instance.loading == nil &&
+		!slices.ContainsFunc(l.pool.queues, func(q *queue) bool { return l.serves(q.class) })
+}
+
+// unload has the lane's weights unloaded. Until that has ended the lane counts as loading, so that nobody is sent
+// to weights that are about to go.
+func (c *Core) unload(l *laneState) {
+	c.seq++
+	l.state, l.loadSeq = lane.Loading, c.seq
+	l.instance.loading = l
+	class := Class{Weights: l.Weights, Model: slices.Min(slices.Collect(maps.Keys(l.Models)))}
+	c.effects.loads = append(c.effects.loads, Load{Lane: l.ID, Class: class, Seq: c.seq, Unload: true})
+}
+
+// unloaded ends an unload, well or not: whatever the instance has now, the next ticket loads it.
+func (c *Core) unloaded(now time.Time, id lane.ID, seq uint64) {
+	if l := c.endLoad(id, seq); l != nil {
+		l.state = lane.Cold
+		c.fillInstance(now, l.instance)
+	}
 }
 
 // loaded ends a load that went well: the lane opens.

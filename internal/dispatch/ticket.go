@@ -52,15 +52,17 @@ const (
 // Outcome is what a release tells. Plain data.
 type Outcome struct {
 	Result Result `json:"r"`
-	Unload bool   `json:"u,omitempty"` // it asked Ollama to unload the model once idle (keep_alive: 0)
+	Unload bool   `json:"u,omitempty"` // its client has no more use for the model: unload it, unless others have
 	Reload bool   `json:"l,omitempty"` // the lane must be loaded again, after a while, before it is granted: its instance refused
 }
 
-// Load asks for a lane to be loaded with the signature of a class. Seq tells one load of a lane from another.
+// Load asks for a lane to be loaded with the signature of a class, or unloaded. Seq tells one load of a lane from
+// another.
 type Load struct {
-	Lane  lane.ID
-	Class Class
-	Seq   uint64
+	Lane   lane.ID
+	Class  Class
+	Seq    uint64
+	Unload bool
 }
 
 // ErrFull is returned when the queue holds as many tickets as it may.

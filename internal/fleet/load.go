@@ -46,11 +46,30 @@ func (f *Fleet) Load(l dispatch.Load) {
 		}
 	}
 	f.mu.RUnlock()
-	if m == nil || f.ctx.Err() != nil {
+	switch gone := m == nil || f.ctx.Err() != nil; {
+	case gone && l.Unload:
+		f.work.Go(func() { f.dispatcher.Unloaded(l) })
+	case gone:
 		f.work.Go(func() { f.dispatcher.LoadFailed(l, nil) })
-		return
+	case l.Unload:
+		f.work.Go(func() { in.unload(l, m) })
+	default:
+		f.work.Go(func() { in.load(l, m) })
 	}
-	f.work.Go(func() { in.load(l, m) })
+}
+
+// unload gives a model's memory back: a client said keep_alive: 0, and nobody else uses it.
+func (in *instance) unload(l dispatch.Load, m *model) {
+	f := in.fleet
+	ctx, cancel := context.WithTimeout(in.ctx, unloadTimeout)
+	defer cancel()
+	err := in.postJSON(ctx, "/api/generate", map[string]any{"model": m.name, "keep_alive": 0, "stream": false}, nil)
+	if err != nil {
+		f.log.Warn("unload failed", "instance", in.name, "model", m.name, "error", err)
+	} else {
+		f.log.Info("unloaded: its last client had no more use for it", "instance", in.name, "model", m.name)
+	}
+	f.dispatcher.Unloaded(l)
 }
 
 func (in *instance) load(l dispatch.Load, m *model) {
