@@ -29,6 +29,8 @@ type Fleet interface {
 	Target(lane.ID) *relay.Target
 	// Failed says that an instance could not be reached.
 	Failed(instance string, err error)
+	// Context is how many tokens the lane's model holds, 0 if that is not known.
+	Context(lane.ID) int
 }
 
 // Observer is told of every call at its end.
@@ -52,8 +54,16 @@ type Request struct {
 	Route    dialect.Route
 	Envelope dialect.Envelope
 	Class    dispatch.Class
+	Spares   []Spare // what an alias falls back to, in the order of After
 	Tenant   string
 	Arrival  time.Time
+}
+
+// Spare takes the place of a request that has waited too long.
+type Spare struct {
+	After    time.Duration // since the arrival
+	Envelope dialect.Envelope
+	Class    dispatch.Class
 }
 
 // maxAvoid bounds how many failed instances a ticket remembers, so that it stays small.
@@ -90,7 +100,7 @@ func (d *Desk) Serve(w http.ResponseWriter, r *http.Request, req Request) {
 	c.beats = startBeats(w, r, req.Route, req.Envelope.Stream)
 	defer c.beats.stop() // also when the connection is cut by a panic
 	for {
-		grant, err := d.Queue.Acquire(r.Context(), c.ticket)
+		grant, err := c.acquire()
 		if err != nil {
 			c.refused(err)
 			return
@@ -98,6 +108,25 @@ func (d *Desk) Serve(w http.ResponseWriter, r *http.Request, req Request) {
 		if c.attempt(grant) {
 			return
 		}
+	}
+}
+
+// acquire waits for a grant. When the next spare's time has come before it, the spare waits on in the same place.
+func (c *call) acquire() (dispatch.Grant, error) {
+	for {
+		ctx, cancel := c.r.Context(), context.CancelFunc(func() {})
+		if len(c.req.Spares) > 0 {
+			ctx, cancel = context.WithDeadline(ctx, c.req.Arrival.Add(c.req.Spares[0].After))
+		}
+		grant, err := c.desk.Queue.Acquire(ctx, c.ticket)
+		cancel()
+		if err == nil || len(c.req.Spares) == 0 || c.gone() {
+			return grant, err
+		}
+		next := c.req.Spares[0]
+		c.desk.Log.Info("falling back", "request", c.req.ID, "model", c.req.Envelope.Target, "to", next.Envelope.Target, "because", err)
+		c.req.Spares, c.req.Envelope, c.req.Class = c.req.Spares[1:], next.Envelope, next.Class
+		c.ticket.Class, c.ticket.Avoid = next.Class, nil
 	}
 }
 

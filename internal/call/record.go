@@ -3,6 +3,7 @@ package call
 import (
 	"time"
 
+	"corral/internal/dialect"
 	"corral/internal/dispatch"
 	"corral/internal/lane"
 )
@@ -44,6 +45,8 @@ type Record struct {
 	Queued    time.Duration // waited in all, up to the last grant
 	FirstByte time.Duration // from the last grant to the first byte of the answer
 	Total     time.Duration
+
+	Verdicts []dialect.Verdict // what is wrong with a whole answer
 
 	Status  int // HTTP status the client saw; 0 if none
 	Outcome Outcome

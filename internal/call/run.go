@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -154,7 +155,18 @@ func (u *run) plain(resp *http.Response, committed bool) {
 	if resp.StatusCode >= http.StatusBadRequest {
 		c.record.Error = dialect.ErrorMessage(body)
 	}
+	prefix := http.TrailerPrefix
 	if !committed {
+		prefix = ""
+	}
+	if resp.StatusCode == http.StatusOK {
+		watch := c.req.Route.Watch()
+		watch.Write(body)
+		u.judge(watch, prefix)
+	}
+	body = rename(c.client(resp.StatusCode), body)
+	if !committed {
+		c.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 		c.w.WriteHeader(resp.StatusCode)
 	}
 	if _, err := c.w.Write(body); err != nil {
@@ -162,18 +174,33 @@ func (u *run) plain(resp *http.Response, committed bool) {
 	}
 }
 
+// watchers see an answer go by. A long plain answer has no tail: it has no end marker but its length.
+func (u *run) watchers(resp *http.Response) (tail *dialect.Tail, watch *dialect.Watch, see func([]byte)) {
+	watch = u.call.req.Route.Watch()
+	if !u.streams(resp) {
+		return nil, watch, watch.Write
+	}
+	tail = u.call.req.Route.Tail()
+	return tail, watch, func(p []byte) {
+		tail.Write(p)
+		watch.Write(p)
+	}
+}
+
 // stream passes pieces on as they come and makes sure that a stream that broke ends in an error.
 func (u *run) stream(resp *http.Response, committed bool) {
 	c := u.call
+	w := c.client(resp.StatusCode)
+	renamed, _ := w.(*echo)
 	if !committed {
+		if renamed != nil {
+			c.w.Header().Del("Content-Length") // the asked name has another length
+		}
 		c.w.WriteHeader(resp.StatusCode)
 	}
-	var tail *dialect.Tail // of a stream; a long plain answer has no end marker but its length
-	if u.streams(resp) {
-		tail = c.req.Route.Tail()
-	}
+	tail, watch, see := u.watchers(resp)
 	whole := false // written before Stream returns, in its call of ended
-	err := relay.Stream(c.w, resp.Body, tail, func(err error) {
+	err := relay.Stream(w, resp.Body, see, func(err error) {
 		whole = err == nil && (tail == nil || tail.Complete())
 		switch {
 		case whole && tail != nil && tail.Failed():
@@ -189,6 +216,9 @@ func (u *run) stream(resp *http.Response, committed bool) {
 			u.free(dispatch.Failed)
 		}
 	})
+	if renamed != nil && err == nil {
+		renamed.end()
+	}
 	switch {
 	case err != nil || c.gone():
 		c.record.Outcome = OutcomeLeft
@@ -197,6 +227,9 @@ func (u *run) stream(resp *http.Response, committed bool) {
 		c.record.Error = fmt.Sprintf("instance %s ended its stream with an error", u.target.Name)
 	case whole:
 		c.record.Outcome = OutcomeOf(resp.StatusCode)
+		if resp.StatusCode == http.StatusOK {
+			u.judge(watch, http.TrailerPrefix)
+		}
 	case tail != nil:
 		c.record.Outcome = OutcomeBroken
 		c.record.Error = fmt.Sprintf("instance %s broke off its answer", u.target.Name)

@@ -220,7 +220,30 @@ type psAnswer struct {
 	Models []struct {
 		Name      string    `json:"name"`
 		ExpiresAt time.Time `json:"expires_at"`
+		Context   int       `json:"context_length"` // tokens, of one slot
 	} `json:"models"`
+}
+
+// setContexts keeps how much each loaded model holds.
+func (in *instance) setContexts(ps psAnswer) {
+	f := in.fleet
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, row := range ps.Models {
+		if m := in.models[dialect.CanonicalModel(row.Name)]; m != nil {
+			in.contexts[lane.NewID(in.name, m.weights)] = row.Context
+		}
+	}
+}
+
+// Context is how many tokens the model of a lane held when its instance was last asked, 0 if that is not known.
+func (f *Fleet) Context(id lane.ID) int {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if in := f.lanes[id]; in != nil {
+		return in.contexts[id]
+	}
+	return 0
 }
 
 // checkLoaded closes the lanes whose weights the instance has unloaded since, and says when to look again: when
@@ -232,6 +255,7 @@ func (in *instance) checkLoaded(ctx context.Context, started time.Time) (next ti
 	}
 	next = pollEvery
 	f := in.fleet
+	in.setContexts(ps)
 	f.mu.RLock()
 	resident := map[string]bool{}
 	for _, row := range ps.Models {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -75,38 +76,50 @@ func (g *Gateway) infer(w http.ResponseWriter, r *http.Request, route dialect.Ro
 		g.passOr(w, r, err)
 		return
 	}
-	if envelope.Unload {
-		g.unload(w, r, route, envelope)
+	if first := g.candidates(route, envelope)[0].Envelope; first.Unload {
+		g.unload(w, r, route, first)
 		return
 	}
 	role := lane.Generate
 	if route.Embeds {
 		role = lane.Embed
 	}
-	class, err := g.Fleet.Class(r.Context(), envelope.Model, role, envelope.Signature)
+	chosen, err := g.choose(r.Context(), route, envelope, role)
 	switch {
-	case errors.Is(err, fleet.ErrUnknownModel) && !g.Fleet.Knows(dialect.CanonicalModel(envelope.Model)):
-		setBody(r, body) // an instance finds first what else may be wrong with it
-		g.pass(w, r)
-		return
-	case errors.Is(err, fleet.ErrUnknownModel): // there, but not for this role, or not to be served
-		e := route.NotFound(envelope.Model)
-		g.Log.Info("model not found: instances that have it may not serve it so, see their roles", "model", envelope.Model, "role", role)
-		g.reject(w, r, e.Status, e.Message)
+	case errors.Is(err, fleet.ErrNoInstance):
+		g.noInstance(w, r)
 		return
 	case err != nil:
-		g.noInstance(w, r)
+		g.notFound(w, r, route, envelope, role)
 		return
 	}
 	g.Desk.Serve(w, r, call.Request{
-		ID: r.Header.Get("X-Request-Id"), Route: route, Envelope: envelope, Class: class,
+		ID: r.Header.Get("X-Request-Id"), Route: route, Envelope: chosen.envelope, Class: chosen.class, Spares: chosen.spares,
 		Tenant: tenant.OfAddr(r.RemoteAddr), Arrival: arrival,
 	})
 }
 
+// notFound answers for a model that nobody has: in an instance's own words, which finds first what else may be wrong
+// with the request, unless the model is there and may not be served so, or was never asked for by its name.
+func (g *Gateway) notFound(w http.ResponseWriter, r *http.Request, route dialect.Route, e dialect.Envelope, role lane.Role) {
+	alias, aliased := g.Config.Load().Alias(e.Model)
+	switch {
+	case aliased:
+		g.Log.Warn("no instance has what an alias stands for: pull it, or change the alias", "alias", e.Model, "model", alias.Model)
+	case !g.Fleet.Knows(dialect.CanonicalModel(e.Model)):
+		setBody(r, e.Body)
+		g.pass(w, r)
+		return
+	default:
+		g.Log.Info("model not found: instances that have it may not serve it so, see their roles", "model", e.Model, "role", role)
+	}
+	err := route.NotFound(e.Model)
+	g.reject(w, r, err.Status, err.Message)
+}
+
 // unload asks every holder of a model to unload it: it has no slot to wait for.
 func (g *Gateway) unload(w http.ResponseWriter, r *http.Request, route dialect.Route, envelope dialect.Envelope) {
-	canonical := dialect.CanonicalModel(envelope.Model)
+	canonical := dialect.CanonicalModel(envelope.Target)
 	if len(g.Fleet.Holders(canonical)) == 0 {
 		setBody(r, envelope.Body)
 		g.pass(w, r)
@@ -119,9 +132,19 @@ func (g *Gateway) unload(w http.ResponseWriter, r *http.Request, route dialect.R
 		return
 	}
 	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxShow))
+	if err != nil {
+		g.reject(w, r, http.StatusBadGateway, "an instance broke off its answer to the unload of "+canonical)
+		return
+	}
+	if envelope.Target != envelope.Model {
+		rename := dialect.NewRenamer(envelope.Target, envelope.Model)
+		answer = rename.Flush(rename.Append(nil, answer))
+	}
 	relay.CopyHeader(w.Header(), resp.Header)
+	w.Header().Set("Content-Length", strconv.Itoa(len(answer)))
 	w.WriteHeader(resp.StatusCode)
-	_, _ = io.Copy(w, resp.Body)
+	_, _ = w.Write(answer)
 	g.observe(r, "", resp.StatusCode, "")
 }
 

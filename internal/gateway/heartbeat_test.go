@@ -11,9 +11,14 @@ import (
 )
 
 // busy makes the only slot of the only instance busy for a while.
-func (g *rig) busy(d time.Duration) *sync.WaitGroup {
+func (g *rig) busy(d time.Duration) *sync.WaitGroup { return g.busyWith("/api/chat", d) }
+
+// busyWith is busy with a request on a path of Ollama's own.
+func (g *rig) busyWith(path string, d time.Duration) *sync.WaitGroup {
 	var all sync.WaitGroup
-	all.Go(func() { g.post("/api/chat", chat("m1", "[[tokens=1 prefill="+d.String()+"]]")) })
+	directive := "[[tokens=1 prefill=" + d.String() + "]]"
+	body := strings.Replace(chat("m1", directive), "{", `{"prompt":"`+directive+`",`, 1)
+	all.Go(func() { g.post(path, body) })
 	g.pass(time.Millisecond)
 	return &all
 }

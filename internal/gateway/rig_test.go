@@ -183,6 +183,7 @@ func (g *rig) pass(d time.Duration) { time.Sleep(d) }
 type answer struct {
 	status    int
 	header    http.Header
+	trailer   http.Header
 	body      string
 	err       error // while connecting or reading
 	at        time.Duration
@@ -237,6 +238,7 @@ func (g *rig) do(ctx context.Context, method, path, body string, header ...strin
 			break
 		}
 	}
+	a.trailer = resp.Trailer
 	a.body, a.at = whole.String(), time.Since(g.start)
 	return a
 }

@@ -22,6 +22,7 @@ type Observer struct {
 	registry *prometheus.Registry
 
 	requests *prometheus.CounterVec
+	warnings *prometheus.CounterVec
 	attempts prometheus.Counter
 	times    map[lane.Role]times
 	reloaded prometheus.Gauge
@@ -47,6 +48,10 @@ func New(log *slog.Logger, state State) *Observer {
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "corral_requests_total", Help: "Requests by the lane of their last attempt and by outcome.",
 		}, []string{"lane", "outcome"}),
+		warnings: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "corral_answer_warnings_total",
+			Help: "Whole answers that are not what was asked for: a prompt cut at the context, no text but thinking, or none at all.",
+		}, []string{"lane", "verdict"}),
 		attempts: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "corral_attempts_total", Help: "Grants that requests used: more than requests means some were tried again.",
 		}),
@@ -64,7 +69,7 @@ func New(log *slog.Logger, state State) *Observer {
 		label := string(role)
 		o.times[role] = times{wait.WithLabelValues(label), firstByte.WithLabelValues(label), duration.WithLabelValues(label)}
 	}
-	o.registry.MustRegister(o.requests, o.attempts, o.reloaded, wait, firstByte, duration, newGauges(state),
+	o.registry.MustRegister(o.requests, o.warnings, o.attempts, o.reloaded, wait, firstByte, duration, newGauges(state),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return o
 }
@@ -85,6 +90,9 @@ func (o *Observer) Reloaded(ok bool) {
 // Observe counts a call and writes its line.
 func (o *Observer) Observe(r call.Record) {
 	o.requests.WithLabelValues(string(r.Lane), string(r.Outcome)).Inc()
+	for _, v := range r.Verdicts {
+		o.warnings.WithLabelValues(string(r.Lane), string(v)).Inc()
+	}
 	o.attempts.Add(float64(r.Attempts))
 	if t, ok := o.times[r.Role]; ok && r.Attempts > 0 {
 		t.wait.Observe(r.Queued.Seconds())

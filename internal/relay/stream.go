@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"corral/internal/dialect"
 )
 
 const (
@@ -30,15 +29,15 @@ const stall = 100 * time.Millisecond
 
 // Stream copies an answer to the client as it comes, flushing every piece. The instance is read at full speed
 // into a bounded buffer, so that its slot is free when the model is done, not when the client has read all:
-// ended is called at that moment, once, with nil or the reason why the instance's side broke. tail, if any,
-// sees every byte.
+// ended is called at that moment, once, with nil or the reason why the instance's side broke. see gets every piece
+// before the client does, and must not keep it.
 // Stream returns when the client has everything or can take no more, with the client's error.
 //
 // A client that keeps up is served by one goroutine, because handing pieces from one to another costs more CPU
 // than the pieces; the first write that stalls hands the reading over to a second one.
-func Stream(w http.ResponseWriter, body io.ReadCloser, tail *dialect.Tail, ended func(error)) error {
+func Stream(w http.ResponseWriter, body io.ReadCloser, see func(p []byte), ended func(error)) error {
 	s := &stream{
-		body: body, tail: tail, ended: ended, client: w, out: http.NewResponseController(w),
+		body: body, see: see, ended: ended, client: w, out: http.NewResponseController(w),
 		more: make(chan struct{}, 1), room: make(chan struct{}, 1),
 	}
 	chunk := chunks.Get().(*[]byte)
@@ -76,7 +75,7 @@ const (
 // client once they are two.
 type stream struct {
 	body   io.ReadCloser
-	tail   *dialect.Tail
+	see    func([]byte)
 	ended  func(error)
 	client io.Writer
 	out    *http.ResponseController
@@ -91,12 +90,6 @@ type stream struct {
 
 	more chan struct{} // the reader added something; closed when it has ended
 	room chan struct{} // the writer took what was pending, or failed
-}
-
-func (s *stream) see(p []byte) {
-	if s.tail != nil {
-		s.tail.Write(p)
-	}
 }
 
 func (s *stream) send(p []byte) error {

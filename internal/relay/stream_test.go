@@ -79,7 +79,7 @@ func TestStreamPassesPiecesAtOnce(t *testing.T) {
 		tail := route(t, "/api/chat").Tail()
 		done := make(chan error, 1)
 		ended := make(chan error, 1)
-		go func() { done <- relay.Stream(c, r, tail, func(err error) { ended <- err }) }()
+		go func() { done <- relay.Stream(c, r, tail.Write, func(err error) { ended <- err }) }()
 		for _, piece := range []string{`{"done":false}` + "\n", `{"done":true}` + "\n"} {
 			_, _ = io.WriteString(w, piece)
 			synctest.Wait()
@@ -108,7 +108,7 @@ func TestStreamFreesSlotBeforeSlowClient(t *testing.T) {
 		c.stuck = make(chan struct{})
 		done := make(chan error, 1)
 		ended := make(chan error, 1)
-		go func() { done <- relay.Stream(c, r, nil, func(err error) { ended <- err }) }()
+		go func() { done <- relay.Stream(c, r, func([]byte) {}, func(err error) { ended <- err }) }()
 		text := strings.Repeat("x", 3<<20)
 		_, _ = io.WriteString(w, text)
 		_ = w.Close()
@@ -137,7 +137,7 @@ func TestStreamCutsStuckClient(t *testing.T) {
 				}
 			}
 		}()
-		err := relay.Stream(c, r, nil, func(err error) { ended <- err })
+		err := relay.Stream(c, r, func([]byte) {}, func(err error) { ended <- err })
 		if end := <-ended; err == nil || !errors.Is(end, relay.ErrSlowClient) {
 			t.Errorf("client %v, instance %v", err, end)
 		}
@@ -160,7 +160,7 @@ func TestStreamWhoseClientLeaves(t *testing.T) {
 				}
 			}
 		}()
-		if err := relay.Stream(c, r, nil, func(err error) { ended <- err }); !errors.Is(err, c.err) {
+		if err := relay.Stream(c, r, func([]byte) {}, func(err error) { ended <- err }); !errors.Is(err, c.err) {
 			t.Errorf("client's error: %v", err)
 		}
 		if err := <-ended; err == nil {
@@ -177,7 +177,7 @@ func TestStreamThatBreaksOff(t *testing.T) {
 		broken := errors.New("unexpected EOF")
 		ended := make(chan error, 1)
 		go func() { _, _ = io.WriteString(w, "half"); _ = w.CloseWithError(broken) }()
-		if err := relay.Stream(c, r, nil, func(err error) { ended <- err }); err != nil {
+		if err := relay.Stream(c, r, func([]byte) {}, func(err error) { ended <- err }); err != nil {
 			t.Errorf("client's error: %v", err)
 		}
 		if err := <-ended; !errors.Is(err, broken) || c.got.String() != "half" {
