@@ -31,8 +31,8 @@ func sections() []section {
 		{"", []sectionKey{{"listen", kindText}, {"hosts", kindText}, {"origins", kindURL},
 			{"instances", kindContainer}, {"queue", kindContainer}}},
 		{"instances[]", []sectionKey{{"name", kindText}, {"url", kindURL}, {"roles", kindText},
-			{"slots", kindText}, {"limit", kindText}, {"models", kindText}, {"headers", kindHeaders},
-			{"ca", kindPath}, {"client_cert", kindContainer}}},
+			{"slots", kindText}, {"limit", kindText}, {"models", kindText}, {"max_model", kindText},
+			{"headers", kindHeaders}, {"ca", kindPath}, {"client_cert", kindContainer}}},
 		{"client_cert", []sectionKey{{"cert", kindPath}, {"key", kindPath}}},
 		{"queue", []sectionKey{{"max_waiting", kindText}, {"max_bytes", kindText}, {"max_body", kindText}}},
 	}
