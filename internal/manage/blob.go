@@ -22,7 +22,6 @@ func (t *task) blob() {
 	digest, _ := blobOf(t.r.URL.Path)
 	switch {
 	case !digestPattern.MatchString(digest): // Ollama says what is wrong, and reads nothing of it
-		t.r.ContentLength = 0
 		t.pass(t.places[0])
 	case t.r.Method == http.MethodHead:
 		t.findBlob()

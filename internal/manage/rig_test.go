@@ -68,6 +68,7 @@ func bubble(t *testing.T, nodes []node, f func(g *rig)) {
 		for _, s := range g.servers {
 			s.Close()
 		}
+		time.Sleep(time.Minute) // connections that were refused linger
 	})
 }
 
