@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -198,7 +199,7 @@ func TestHalfAnUpload(t *testing.T) {
 // TestSlowestSetsThePace: an upload waits for an instance that is slow, with bounded memory.
 func TestSlowestSetsThePace(t *testing.T) {
 	nodes := named("a", "b")
-	read := 0
+	var read, sent atomic.Int64
 	nodes[1].front = func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, "/api/blobs/") {
@@ -209,7 +210,6 @@ func TestSlowestSetsThePace(t *testing.T) {
 	}
 	bubble(t, nodes, func(g *rig) {
 		content, digest := blob(16 << 20)
-		sent := 0
 		var all sync.WaitGroup
 		all.Go(func() {
 			a := g.do(g.Context(), http.MethodPost, "/api/blobs/"+digest, io.TeeReader(bytes.NewReader(content), counter{&sent}))
@@ -218,8 +218,9 @@ func TestSlowestSetsThePace(t *testing.T) {
 			}
 		})
 		time.Sleep(2*time.Second + time.Millisecond)
-		if ahead := sent - read; read == 0 || read == len(content) || ahead > 2<<20 {
-			g.Errorf("%d sent, %d read", sent, read)
+		taken := read.Load()
+		if ahead := sent.Load() - taken; taken == 0 || taken == int64(len(content)) || ahead > 2<<20 {
+			g.Errorf("%d ahead of %d", ahead, taken)
 		}
 		all.Wait()
 		if g.servers["a"].Blobs() != 1 || g.servers["b"].Blobs() != 1 {
@@ -237,10 +238,10 @@ func (s slow) Read(p []byte) (int, error) {
 }
 
 // counter counts what is written to it.
-type counter struct{ n *int }
+type counter struct{ n *atomic.Int64 }
 
 func (c counter) Write(p []byte) (int, error) {
-	*c.n += len(p)
+	c.n.Add(int64(len(p)))
 	return len(p), nil
 }
 
