@@ -183,7 +183,7 @@ func (t *task) send(ctx context.Context, u *upload) {
 			u.fail = lost(errStalled.Error())
 			return
 		}
-		if context.Cause(ctx) == nil { //nolint:errorlint // nobody ended it
+		if context.Cause(ctx) == nil {
 			t.desk.Fleet.Failed(u.place.Name, err)
 		}
 		u.fail = lost("it did not answer to the end")

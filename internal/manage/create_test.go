@@ -1,6 +1,7 @@
 package manage_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -192,6 +193,30 @@ func TestHalfAnUpload(t *testing.T) {
 		}
 		if a := g.do(g.Context(), http.MethodPost, "/api/blobs/"+digest, bytes.NewReader(content)); a.status != http.StatusCreated {
 			g.Errorf("%d %s", a.status, a.body)
+		}
+	})
+}
+
+// TestGarbledUpload: the client is still there, so only Corral knows that half a blob is none.
+func TestGarbledUpload(t *testing.T) {
+	bubble(t, named("a", "b"), func(g *rig) {
+		conn, err := g.net.DialContext(g.Context(), "tcp", deskAddr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_, digest := blob(1 << 10)
+		go func() {
+			_, _ = io.WriteString(conn, "POST /api/blobs/"+digest+" HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\nzz\r\n")
+		}()
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		time.Sleep(time.Minute)
+		if resp.StatusCode != http.StatusBadRequest || g.servers["a"].Blobs()+g.servers["b"].Blobs() != 0 {
+			g.Errorf("%d, %d blobs", resp.StatusCode, g.servers["a"].Blobs()+g.servers["b"].Blobs())
 		}
 	})
 }
