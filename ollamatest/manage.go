@@ -2,12 +2,15 @@ package ollamatest
 
 import (
 	"cmp"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -37,6 +40,15 @@ func (s *Server) copyModel(w http.ResponseWriter, r *http.Request) {
 	if !bindNative(w, r, &q) {
 		return
 	}
+	if _, ok := parseName(q.Source); !ok {
+		nativeError(w, http.StatusBadRequest, fmt.Sprintf("source %q is invalid", q.Source))
+		return
+	}
+	to, ok := parseName(q.Destination)
+	if !ok {
+		nativeError(w, http.StatusBadRequest, fmt.Sprintf("destination %q is invalid", q.Destination))
+		return
+	}
 	m := s.find(q.Source)
 	if m == nil {
 		nativeError(w, http.StatusNotFound, fmt.Sprintf("model %q not found", q.Source))
@@ -44,7 +56,14 @@ func (s *Server) copyModel(w http.ResponseWriter, r *http.Request) {
 	}
 	twin := *m
 	twin.Name = q.Destination
+	from, _ := parseName(q.Source)
+	s.mu.Lock()
+	layers := s.layers[from.key()]
+	s.mu.Unlock()
 	s.Add(twin)
+	s.mu.Lock()
+	s.layers[to.key()] = layers
+	s.mu.Unlock()
 	w.WriteHeader(http.StatusOK)
 }
 
@@ -54,54 +73,71 @@ func (s *Server) deleteModel(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	asked := cmp.Or(q.Model, q.Name)
+	n, ok := parseName(asked)
+	if !ok {
+		nativeError(w, http.StatusBadRequest, fmt.Sprintf("name %q is invalid", asked))
+		return
+	}
 	m := s.find(asked)
 	if m == nil {
 		nativeError(w, http.StatusNotFound, fmt.Sprintf("model '%s' not found", asked))
 		return
 	}
-	n, _ := parseName(asked)
 	s.mu.Lock()
 	s.removeLocked(n)
+	s.dropLayers(n)
 	s.mu.Unlock()
 	s.sched.unloadModel(m)
 	w.WriteHeader(http.StatusOK)
 }
 
-// progress answers as pull and create do: lines, or the last line alone.
-func progress(w http.ResponseWriter, stream *bool, lines ...object) {
-	if stream != nil && !*stream {
-		w.Header().Set("Content-Type", "application/json")
-		writeJSON(w, http.StatusOK, lines[len(lines)-1])
-		return
+// progress answers as streamResponse and waitForStream do: lines as they come, or the last one alone.
+type progress struct {
+	w      http.ResponseWriter
+	stream bool
+	wrote  bool
+	last   progressLine
+}
+
+func newProgress(w http.ResponseWriter, stream *bool) *progress {
+	p := &progress{w: w, stream: stream == nil || *stream}
+	w.Header().Set("Content-Type", "application/json")
+	if p.stream {
+		w.Header().Set("Content-Type", "application/x-ndjson")
 	}
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	enc := json.NewEncoder(w)
-	for _, line := range lines {
-		_ = enc.Encode(line) // the client may have left
+	return p
+}
+
+func (p *progress) say(line progressLine) {
+	p.last = line
+	if p.stream {
+		p.line(line)
 	}
 }
 
-// pull knows no registry: it succeeds for any name and makes a model with the capabilities that the name suggests.
-func (s *Server) pull(w http.ResponseWriter, r *http.Request) {
-	var q struct {
-		namedRequest
-		Stream *bool
-	}
-	if !bindNative(w, r, &q) {
-		return
-	}
-	asked := cmp.Or(q.Model, q.Name)
-	if s.find(asked) == nil {
-		m := Model{Name: asked}
-		if strings.Contains(asked, "embed") {
-			m.Capabilities = []string{"embedding"}
-		}
-		s.Add(m)
-	}
-	progress(w, q.Stream, object{"status": "pulling manifest"}, object{"status": "success"})
+func (p *progress) line(v any) {
+	p.wrote = true
+	_ = json.NewEncoder(p.w).Encode(v) // the client may have left
+	_ = http.NewResponseController(p.w).Flush()
 }
 
-// create makes a model from a blob or from another model.
+// fail ends the answer. An error before the first line has a status.
+func (p *progress) fail(status int, message string) {
+	if p.wrote {
+		p.line(object{"error": message})
+		return
+	}
+	p.w.Header().Set("Content-Type", "application/json")
+	nativeError(p.w, status, message)
+}
+
+func (p *progress) end() {
+	if !p.stream {
+		writeJSON(p.w, http.StatusOK, p.last)
+	}
+}
+
+// create is CreateHandler for a model of one GGUF blob, or of another model, which is pulled if it is not there.
 func (s *Server) create(w http.ResponseWriter, r *http.Request) {
 	var q struct {
 		namedRequest
@@ -113,43 +149,104 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) {
 	if !bindNative(w, r, &q) {
 		return
 	}
-	m := Model{Name: cmp.Or(q.Model, q.Name), Parameters: q.Parameters}
-	if base := s.find(q.From); q.From != "" && base != nil {
-		m = *base
-		m.Name, m.Parameters, m.Digest = cmp.Or(q.Model, q.Name), q.Parameters, ""
+	n, ok := parseName(cmp.Or(q.Model, q.Name))
+	if !ok {
+		nativeError(w, http.StatusBadRequest, "invalid model name")
+		return
 	}
-	for _, digest := range q.Files {
-		s.mu.Lock()
-		known := s.blobs[digest]
-		s.mu.Unlock()
-		if !known {
-			nativeError(w, http.StatusBadRequest, fmt.Sprintf("blob %q not found", digest))
+	m := Model{Name: n.short(), Parameters: q.Parameters}
+	p := newProgress(w, q.Stream)
+	var layers []string
+	switch {
+	case q.From != "":
+		base, err := s.base(r.Context(), q.From, p)
+		if err != nil {
+			p.fail(http.StatusInternalServerError, err.Error())
 			return
 		}
-		m.Weights = strings.TrimPrefix(digest, "sha256:")
+		m = *base
+		m.Name, m.Parameters, m.Digest = n.short(), q.Parameters, ""
+		layers = []string{"sha256:" + m.Weights}
+		p.say(progressLine{Status: "using existing layer sha256:" + m.Weights})
+	case len(q.Files) > 0:
+		for _, digest := range q.Files {
+			if !s.hasBlob(digest) {
+				p.fail(http.StatusInternalServerError, "open /models/blobs/"+strings.Replace(digest, ":", "-", 1)+": no such file or directory")
+				return
+			}
+			m.Weights = strings.TrimPrefix(digest, "sha256:")
+			layers = append(layers, digest)
+		}
+		p.say(progressLine{Status: "parsing GGUF"})
+		m.Digest = hexHash(m.Name + m.Weights)
+		if embedderName(n.model) {
+			m.Capabilities = []string{"embedding"}
+		}
+	default:
+		p.fail(http.StatusBadRequest, "neither 'from' or 'files' was specified")
+		return
 	}
-	s.Add(m)
-	progress(w, q.Stream, object{"status": "writing manifest"}, object{"status": "success"})
+	p.say(progressLine{Status: "writing manifest"})
+	s.keep(m, layers)
+	p.say(progressLine{Status: "success"})
+	p.end()
+}
+
+// embedderName: a model that no file describes is an embedder if its name says so.
+func embedderName(model string) bool { return strings.Contains(model, "embed") }
+
+// base is parseFromModel.
+func (s *Server) base(ctx context.Context, from string, p *progress) (*Model, error) {
+	if m := s.find(from); m != nil {
+		return m, nil
+	}
+	n, ok := parseName(from)
+	if !ok {
+		return nil, errors.New("invalid model name")
+	}
+	p.say(progressLine{Status: "pulling manifest"})
+	o, ok := s.offered(n)
+	if !ok {
+		return nil, errors.New("pull model manifest: file does not exist")
+	}
+	if err := s.download(ctx, o, p); err != nil {
+		return nil, err
+	}
+	s.keep(o.Model, o.Layers)
+	return &o.Model, nil
+}
+
+// blobDigest is what BlobsPath takes for a digest; it comes back with a colon.
+var blobDigest = regexp.MustCompile(`^sha256[:-][0-9a-fA-F]{64}$`)
+
+func (s *Server) hasBlob(digest string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.blobs[strings.Replace(digest, "sha256-", "sha256:", 1)]
 }
 
 func (s *Server) putBlob(w http.ResponseWriter, r *http.Request) {
 	digest := strings.TrimPrefix(r.URL.Path, "/api/blobs/")
+	switch {
+	case !blobDigest.MatchString(digest):
+		nativeError(w, http.StatusBadRequest, "invalid digest format")
+		return
+	case s.hasBlob(digest):
+		w.WriteHeader(http.StatusOK)
+		return
+	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		nativeError(w, http.StatusInternalServerError, err.Error())
 		return
 	}
 	sum := sha256.Sum256(body)
-	if got := "sha256:" + hex.EncodeToString(sum[:]); got != digest {
-		nativeError(w, http.StatusBadRequest, fmt.Sprintf("digest mismatch, expected %q, got %q", digest, got))
-		return
-	}
+	got := "sha256:" + hex.EncodeToString(sum[:])
 	s.mu.Lock()
-	known := s.blobs[digest]
-	s.blobs[digest] = true
+	s.blobs[got] = true // NewLayer keeps it before anybody compares
 	s.mu.Unlock()
-	if known {
-		w.WriteHeader(http.StatusOK)
+	if got != digest {
+		nativeError(w, http.StatusBadRequest, fmt.Sprintf("digest mismatch, expected %q, got %q", digest, got))
 		return
 	}
 	w.WriteHeader(http.StatusCreated)
@@ -157,9 +254,10 @@ func (s *Server) putBlob(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) headBlob(w http.ResponseWriter, r *http.Request) {
 	digest := strings.TrimPrefix(r.URL.Path, "/api/blobs/")
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.blobs[digest] {
+	switch {
+	case !blobDigest.MatchString(digest):
+		nativeError(w, http.StatusBadRequest, "invalid digest format")
+	case !s.hasBlob(digest):
 		nativeError(w, http.StatusNotFound, fmt.Sprintf("blob %q not found", digest))
 	}
 }

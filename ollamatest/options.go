@@ -136,8 +136,20 @@ func parseName(text string) (name, bool) {
 		return n, false
 	}
 	n.model = parts[len(parts)-1]
-	ok := n.model != "" && n.tag != "" && n.namespace != "" && n.host != ""
-	return n, ok && !strings.ContainsAny(text, " \t\n\"'")
+	return n, validPart(n.host, 350, ".:") && validPart(n.namespace, 80, "") && validPart(n.model, 80, ".") && validPart(n.tag, 80, ".")
+}
+
+// validPart is isValidPart of types/model/name.go: letters, digits and underscores, and after the first of them
+// dashes and the bytes in extra.
+func validPart(s string, most int, extra string) bool {
+	for i := range len(s) {
+		c := s[i]
+		word := c == '_' || c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z'
+		if !word && (i == 0 || c != '-' && strings.IndexByte(extra, c) < 0) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= most
 }
 
 // key is the same for all spellings of a name.

@@ -26,17 +26,21 @@ type Server struct {
 
 	ids atomic.Uint64
 
-	mu     sync.Mutex
-	models []*Model // newest first, as /api/tags lists them
-	blobs  map[string]bool
-	down   bool
-	cut    chan struct{} // closed when every open request is to be cut
+	mu       sync.Mutex
+	models   []*Model // newest first, as /api/tags lists them
+	blobs    map[string]bool
+	partials map[string]int64    // what has come of a layer that is being pulled
+	layers   map[string][]string // of pulled and created models, by key
+	offers   map[string]Offer    // what the registry has, by key; nil: any name
+	down     bool
+	cut      chan struct{} // closed when every open request is to be cut
 }
 
 // New is a server with the given models, none of them loaded. Close it.
 func New(o Options) *Server {
 	o = o.withDefaults()
-	s := &Server{opt: o, record: newRecord(o.Keep), blobs: map[string]bool{}, cut: make(chan struct{})}
+	s := &Server{opt: o, record: newRecord(o.Keep), blobs: map[string]bool{},
+		partials: map[string]int64{}, layers: map[string][]string{}, cut: make(chan struct{})}
 	s.ready = time.Now().Add(o.Ready)
 	for _, m := range o.Models {
 		m = m.withDefaults()
@@ -125,9 +129,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if down {
 		panic(http.ErrAbortHandler)
 	}
-	body, _ := io.ReadAll(r.Body)
+	body, err := io.ReadAll(r.Body)
 	s.record.request(r, body)
-	r.Body = io.NopCloser(bytes.NewReader(body))
+	r.Body = io.NopCloser(&received{bytes.NewReader(body), err})
 
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
@@ -151,6 +155,20 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if cw.code == 0 {
 		cw.code = http.StatusOK
 	}
+}
+
+// received is a body that was read before, which may have ended with an error.
+type received struct {
+	*bytes.Reader
+	err error
+}
+
+func (b *received) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err == io.EOF && b.err != nil {
+		err = b.err
+	}
+	return n, err
 }
 
 var errCut = errors.New("connection cut")
@@ -198,6 +216,7 @@ func (s *Server) table() map[string]map[string]http.HandlerFunc {
 		"/api/embed":           post(s.embed),
 		"/api/embeddings":      post(s.embeddings),
 		"/api/pull":            post(s.pull),
+		"/api/push":            post(s.push),
 		"/api/create":          post(s.create),
 		"/api/copy":            post(s.copyModel),
 		"/api/delete":          only(http.MethodDelete, s.deleteModel),

@@ -79,6 +79,7 @@ func (i Instance) differences(now Instance) []string {
 	add("slots", stated(i.Slots), stated(now.Slots))
 	add("limit", stated(i.Limit), stated(now.Limit))
 	add("models", "["+list(i.Models)+"]", "["+list(now.Models)+"]")
+	add("max_model", bounded(i.MaxModel), bounded(now.MaxModel))
 	parts = append(parts, headerDifferences(i.Headers, now.Headers)...)
 	if i.CA != now.CA || !bytes.Equal(i.CAPEM, now.CAPEM) {
 		parts = append(parts, "ca")
@@ -96,6 +97,14 @@ func stated(n int) string {
 		return "not stated"
 	}
 	return fmt.Sprint(n)
+}
+
+// bounded writes a size that is 0 when there is no bound.
+func bounded(b ByteSize) string {
+	if b == 0 {
+		return "any"
+	}
+	return b.String()
 }
 
 func headerDifferences(old, new map[string]Secret) []string {

@@ -39,13 +39,15 @@ type Config struct {
 
 // Instance is one Ollama server.
 type Instance struct {
-	Name    string            // unique; default: host:port of the URL
-	URL     *url.URL          // scheme, host:port and an optional path prefix without a trailing slash
-	Roles   []string          // what it may be used for, in the order generate, embed; default both
-	Slots   int               // requests of one model it runs at once, 1..1024; 0 = not stated
-	Limit   int               // most requests of one model Corral sends at once, 1..1024, <= Slots; 0 = Slots
-	Models  []string          // globs over canonical model names, see Serves; empty = all
-	Headers map[string]Secret // sent to the instance with every request; canonical names, file: and env: resolved
+	Name   string   // unique; default: host:port of the URL
+	URL    *url.URL // scheme, host:port and an optional path prefix without a trailing slash
+	Roles  []string // what it may be used for, in the order generate, embed; default both
+	Slots  int      // requests of one model it runs at once, 1..1024; 0 = not stated
+	Limit  int      // most requests of one model Corral sends at once, 1..1024, <= Slots; 0 = Slots
+	Models []string // globs over canonical model names, see Serves; empty = all
+	// MaxModel is the largest model, in bytes as /api/tags says them, that is put there by pull and create; 0 = any.
+	MaxModel ByteSize
+	Headers  map[string]Secret // sent to the instance with every request; canonical names, file: and env: resolved
 
 	CA         string // PEM file or env:NAME of the authorities that vouch for the instance; "" = the system's
 	ClientCert string // PEM file or env:NAME of Corral's own certificate; "" = none
@@ -106,7 +108,7 @@ func (i Instance) Serves(model string) bool {
 func (i Instance) Equal(other Instance) bool {
 	return i.Name == other.Name && sameURL(i.URL, other.URL) &&
 		slices.Equal(i.Roles, other.Roles) && slices.Equal(i.Models, other.Models) &&
-		i.Slots == other.Slots && i.Limit == other.Limit && maps.Equal(i.Headers, other.Headers) &&
+		i.Slots == other.Slots && i.Limit == other.Limit && i.MaxModel == other.MaxModel && maps.Equal(i.Headers, other.Headers) &&
 		i.CA == other.CA && i.ClientCert == other.ClientCert && i.ClientKey == other.ClientKey &&
 		i.sameTLS(other)
 }

@@ -113,7 +113,7 @@ func TestServes(t *testing.T) {
 // Equal must know every field: a forgotten one would make a reload miss a change.
 func TestEqual(t *testing.T) {
 	full := func() Instance {
-		return Instance{Name: "a", URL: &url.URL{Scheme: "http", Host: "a:1"}, Roles: []string{"embed"}, Slots: 1, Limit: 1, Models: []string{"m"},
+		return Instance{Name: "a", URL: &url.URL{Scheme: "http", Host: "a:1"}, Roles: []string{"embed"}, Slots: 1, Limit: 1, Models: []string{"m"}, MaxModel: 1,
 			Headers: map[string]Secret{"A": "b"}, CA: "c", ClientCert: "d", ClientKey: "e",
 			CAPEM: []byte("f"), ClientCertPEM: []byte("g"), ClientKeyPEM: SecretBytes("h")}
 	}

@@ -20,6 +20,7 @@ type instanceSettings struct {
 	at            place // of the instance as a whole
 	name, url     value
 	slots, limit  value
+	maxModel      value
 	roles, models []value
 	headers       []headerSetting
 	ca, cert, key value
@@ -78,14 +79,15 @@ func (t *tree) instances(n ast.Node, label string, into *[]instanceSettings) err
 func (t *tree) instance(n ast.Node, label string) (instanceSettings, error) {
 	s := instanceSettings{at: t.at(n).named("%s", label)}
 	err := t.fields(n, "instances[]", label, map[string]func(ast.Node, string) error{
-		"name":    t.scalarInto(&s.name),
-		"url":     t.scalarInto(&s.url),
-		"roles":   t.scalarsInto(&s.roles),
-		"slots":   t.scalarInto(&s.slots),
-		"limit":   t.scalarInto(&s.limit),
-		"models":  t.scalarsInto(&s.models),
-		"headers": func(n ast.Node, label string) error { return t.headers(n, label, &s.headers) },
-		"ca":      t.scalarInto(&s.ca),
+		"name":      t.scalarInto(&s.name),
+		"url":       t.scalarInto(&s.url),
+		"roles":     t.scalarsInto(&s.roles),
+		"slots":     t.scalarInto(&s.slots),
+		"limit":     t.scalarInto(&s.limit),
+		"models":    t.scalarsInto(&s.models),
+		"max_model": t.scalarInto(&s.maxModel),
+		"headers":   func(n ast.Node, label string) error { return t.headers(n, label, &s.headers) },
+		"ca":        t.scalarInto(&s.ca),
 		"client_cert": func(n ast.Node, label string) error {
 			return t.fields(n, "client_cert", label, map[string]func(ast.Node, string) error{
 				"cert": t.scalarInto(&s.cert),

@@ -25,6 +25,7 @@ func (l loader) instance(s instanceSettings) (Instance, error) {
 		func() error { return buildRoles(s.roles, &i.Roles) },
 		func() error { return buildSlots(s, &i) },
 		func() (err error) { i.Models, err = each(s.models, buildGlob); return err },
+		func() error { return buildSize(s.maxModel, &i.MaxModel) },
 		func() (err error) { i.Headers, err = l.headers(s.headers); return err },
 		func() error { return l.tls(s, &i) },
 	}

@@ -53,6 +53,9 @@ func dump(c *Config) string {
 	for _, i := range c.Instances {
 		line := []string{"  " + i.Name, i.URL.String(), "[" + list(i.Roles) + "]", "slots", stated(i.Slots),
 			"limit", stated(i.Limit), "models", "[" + list(i.Models) + "]"}
+		if i.MaxModel > 0 {
+			line = append(line, "max_model", bounded(i.MaxModel))
+		}
 		line = append(line, headerDifferences(nil, i.Headers)...)
 		b.WriteString(strings.Join(line, " ") + "\n")
 	}

@@ -101,6 +101,12 @@ func cutSuffix(name string) (base string, src source) {
 	return name, anywhere
 }
 
+// ValidModel tells whether Ollama takes name for a model's name, wherever the model runs.
+func ValidModel(name string) bool {
+	base, src := cutSource(strings.TrimSpace(name))
+	return src != conflict && validName(base)
+}
+
 // validName tells whether Ollama takes base (source suffix cut off) for a model
 // name; it answers 400 otherwise.
 func validName(base string) bool {

@@ -38,6 +38,7 @@ type Fleet struct {
 	backoffs  map[lane.ID]backoff
 	details   map[string]details // of a model, by manifest digest
 	refreshed time.Time
+	differing map[string]string // what was said of models whose digests differ, by canonical name
 }
 
 // Options of a Fleet.
@@ -137,7 +138,7 @@ func (f *Fleet) exchange(configs []config.Instance, targets []*relay.Target) (ad
 
 // sameServer says whether two configurations of an instance differ at most in how its lanes are used.
 func sameServer(a, b config.Instance) bool {
-	a.Roles, a.Slots, a.Limit, a.Models = b.Roles, b.Slots, b.Limit, b.Models
+	a.Roles, a.Slots, a.Limit, a.Models, a.MaxModel = b.Roles, b.Slots, b.Limit, b.Models, b.MaxModel
 	return a.Equal(b)
 }
 

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
@@ -115,4 +116,24 @@ func TestJitter(t *testing.T) {
 			t.Fatalf("jitter(10s) = %s", d)
 		}
 	}
+}
+
+// TestRowAs: a row under another name keeps everything else.
+func TestRowAs(t *testing.T) {
+	f := func(raw, want string) {
+		t.Helper()
+		row := Row{Raw: []byte(raw)}
+		if err := json.Unmarshal(row.Raw, &row); err != nil {
+			t.Fatal(err)
+		}
+		got := row.As("gpt-4o")
+		if string(got.Raw) != want || got.canonical() != "gpt-4o:latest" {
+			t.Errorf("%s is %s, canonical %s", raw, got.Raw, got.canonical())
+		}
+		if string(row.Raw) != raw || row.canonical() != "m:latest" {
+			t.Errorf("the original is now %s", row.Raw)
+		}
+	}
+	f(`{"name":"m","model":"m","size":5,"details":{"name":"x"}}`, `{"details":{"name":"x"},"model":"gpt-4o","name":"gpt-4o","size":5}`)
+	f(`{"id":"m","object":"model"}`, `{"id":"gpt-4o","object":"model"}`)
 }

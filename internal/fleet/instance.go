@@ -38,24 +38,26 @@ type instance struct {
 	met    chan struct{} // closed after the first look
 	target *relay.Target
 
-	config   config.Instance
-	order    int
-	up       bool
-	seen     bool // it has answered at least once
-	looping  bool // it is a Corral
-	version  string
-	failure  error             // why it is down
-	models   map[string]*model // by canonical name; what it last said, also when it is down
-	leftOut  map[string]bool   // models of which it was said that they can not be described
-	loaded   map[lane.ID]time.Time
-	contexts map[lane.ID]int // tokens that a loaded model holds
+	config          config.Instance
+	order           int
+	up              bool
+	seen            bool // it has answered at least once
+	looping         bool // it is a Corral
+	version         string
+	failure         error             // why it is down
+	models          map[string]*model // by canonical name; what it last said, also when it is down
+	asked, answered uint64            // inventories that were begun, and the newest one that is kept
+	said            map[string][]Row  // last answers to questions for a list, by path
+	leftOut         map[string]bool   // models of which it was said that they can not be described
+	loaded          map[lane.ID]time.Time
+	contexts        map[lane.ID]int // tokens that a loaded model holds
 }
 
 func newInstance(f *Fleet, c config.Instance, t *relay.Target, order int) *instance {
 	ctx, stop := context.WithCancel(f.ctx)
 	return &instance{
 		fleet: f, name: c.Name, ctx: ctx, stop: stop, wake: make(chan struct{}, 1), met: make(chan struct{}), target: t, config: c, order: order,
-		models: map[string]*model{}, leftOut: map[string]bool{}, loaded: map[lane.ID]time.Time{}, contexts: map[lane.ID]int{},
+		models: map[string]*model{}, said: map[string][]Row{}, leftOut: map[string]bool{}, loaded: map[lane.ID]time.Time{}, contexts: map[lane.ID]int{},
 	}
 }
 

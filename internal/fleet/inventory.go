@@ -19,6 +19,7 @@ import (
 type model struct {
 	name   string // as the instance spells it
 	digest string // of the manifest
+	size   int64  // bytes
 	details
 }
 
@@ -29,13 +30,6 @@ type details struct {
 	embeds    bool   // an embedding model: it cannot complete, and Ollama runs it one request at a time
 }
 
-type tagsAnswer struct {
-	Models []struct {
-		Name   string `json:"name"`
-		Digest string `json:"digest"`
-	} `json:"models"`
-}
-
 // showTimeout bounds the question what a model is, and showsAtOnce how many are asked together.
 const (
 	showTimeout = 10 * time.Second
@@ -44,19 +38,20 @@ const (
 
 // takeInventory learns which models the instance has and tells the dispatcher of its lanes.
 func (in *instance) takeInventory(ctx context.Context) error {
-	var tags tagsAnswer
-	if _, err := in.getJSON(ctx, probeTimeout, "/api/tags", &tags); err != nil {
+	turn := in.beginInventory()
+	rows, err := in.askRows(ctx, probeTimeout, "/api/tags", "models")
+	if err != nil {
 		return err
 	}
-	found := make([]*model, len(tags.Models))
+	found := make([]*model, len(rows))
 	var group errgroup.Group
 	group.SetLimit(showsAtOnce)
-	for i, row := range tags.Models {
+	for i, row := range rows {
 		if dialect.IsCloud(row.Name) {
 			continue // runs elsewhere: it needs no slot
 		}
 		group.Go(func() error {
-			found[i] = in.describe(ctx, row.Name, row.Digest)
+			found[i] = in.describe(ctx, row)
 			return nil
 		})
 	}
@@ -70,11 +65,31 @@ func (in *instance) takeInventory(ctx context.Context) error {
 			models[dialect.CanonicalModel(m.name)] = m
 		}
 	}
-	in.fleet.mu.Lock()
-	in.models = models
-	in.fleet.mu.Unlock()
-	in.fleet.syncLanes(in)
+	if in.endInventory(turn, models) {
+		in.fleet.syncLanes(in)
+		in.fleet.compareDigests()
+	}
 	return nil
+}
+
+// beginInventory is called before an instance is asked what it has.
+func (in *instance) beginInventory() (turn uint64) {
+	in.fleet.mu.Lock()
+	defer in.fleet.mu.Unlock()
+	in.asked++
+	return in.asked
+}
+
+// endInventory keeps what the instance has said, unless a question that was asked later is answered already: its
+// answer is newer.
+func (in *instance) endInventory(turn uint64, models map[string]*model) bool {
+	in.fleet.mu.Lock()
+	defer in.fleet.mu.Unlock()
+	if turn < in.answered {
+		return false
+	}
+	in.answered, in.models = turn, models
+	return true
 }
 
 type showAnswer struct {
@@ -84,8 +99,8 @@ type showAnswer struct {
 }
 
 // describe asks what a model is, once a digest. A model that the instance cannot describe is left out.
-func (in *instance) describe(ctx context.Context, name, digest string) *model {
-	f := in.fleet
+func (in *instance) describe(ctx context.Context, row Row) *model {
+	f, name, digest := in.fleet, row.Name, row.Digest
 	f.mu.RLock()
 	d, known := f.details[digest]
 	f.mu.RUnlock()
@@ -102,7 +117,7 @@ func (in *instance) describe(ctx context.Context, name, digest string) *model {
 		f.details[digest] = d
 		f.mu.Unlock()
 	}
-	return &model{name: name, digest: digest, details: d}
+	return &model{name: name, digest: digest, size: row.Size, details: d}
 }
 
 // leaveOut says, once a model, that it can not be used.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -26,9 +27,31 @@ type Row struct {
 	Name     string          `json:"name"`
 	ID       string          `json:"id"`
 	Digest   string          `json:"digest"`
+	Size     int64           `json:"size"`    // bytes
 	Created  int64           `json:"created"` // Unix seconds
 	Modified string          `json:"modified_at"`
 	Expires  string          `json:"expires_at"`
+}
+
+// As is the same row under another name, which replaces the model's own wherever the row says it.
+func (r Row) As(name string) Row {
+	fields := map[string]json.RawMessage{}
+	if json.Unmarshal(r.Raw, &fields) != nil {
+		return r
+	}
+	quoted, err := json.Marshal(name)
+	if err != nil {
+		return r
+	}
+	for field, own := range map[string]*string{"name": &r.Name, "model": &r.Model, "id": &r.ID} {
+		if _, says := fields[field]; says {
+			fields[field], *own = quoted, name
+		}
+	}
+	if raw, err := json.Marshal(fields); err == nil {
+		r.Raw = raw
+	}
+	return r
 }
 
 func (r Row) canonical() string { return dialect.CanonicalModel(cmp.Or(r.Name, r.Model, r.ID)) }
@@ -56,7 +79,7 @@ func (f *Fleet) OpenAIModels(ctx context.Context) []Row {
 }
 
 // list asks every reachable instance and merges the rows by name; better says whether a later row should
-// replace an earlier one. An instance that does not answer in time is left out.
+// replace an earlier one. An instance that does not answer in time is shown as it last was.
 func (f *Fleet) list(ctx context.Context, path, key string, better func(old, row Row) bool) []Row {
 	var up []*instance
 	for _, in := range f.all() {
@@ -86,24 +109,48 @@ func (f *Fleet) list(ctx context.Context, path, key string, better func(old, row
 	return merged
 }
 
+// rows is what the instance shows of itself in a list: what it last said where it does not answer in time, because
+// a model that comes and goes with the load of its instance confuses whoever looks at it.
 func (in *instance) rows(ctx context.Context, path, key string) []Row {
-	answer := map[string]json.RawMessage{}
-	if _, err := in.getJSON(ctx, listTimeout, path, &answer); err != nil {
+	rows, err := in.askRows(ctx, listTimeout, path, key)
+	if err != nil {
 		in.lookNow()
-		return nil
+		in.fleet.mu.RLock()
+		rows = in.said[path]
+		in.fleet.mu.RUnlock()
+	}
+	shown := make([]Row, 0, len(rows))
+	for _, row := range rows {
+		if in.lists(row.canonical()) {
+			shown = append(shown, row)
+		}
+	}
+	return shown
+}
+
+// askRows asks the instance for a list and remembers the answer.
+func (in *instance) askRows(ctx context.Context, timeout time.Duration, path, key string) ([]Row, error) {
+	answer := map[string]json.RawMessage{}
+	if _, err := in.getJSON(ctx, timeout, path, &answer); err != nil {
+		return nil, err
 	}
 	var raws []json.RawMessage
-	if err := json.Unmarshal(answer[key], &raws); err != nil {
-		return nil
+	if list := answer[key]; list != nil {
+		if err := json.Unmarshal(list, &raws); err != nil {
+			return nil, fmt.Errorf("%s: not an Ollama's answer: %w", path, err)
+		}
 	}
 	rows := make([]Row, 0, len(raws))
 	for _, raw := range raws {
 		row := Row{Raw: bytes.Clone(raw)}
-		if json.Unmarshal(raw, &row) == nil && in.lists(row.canonical()) {
+		if json.Unmarshal(raw, &row) == nil {
 			rows = append(rows, row)
 		}
 	}
-	return rows
+	in.fleet.mu.Lock()
+	in.said[path] = rows
+	in.fleet.mu.Unlock()
+	return rows, nil
 }
 
 // lists says whether the configuration lets the instance serve a model.

@@ -31,7 +31,7 @@ func (g *Gateway) admit(w http.ResponseWriter, r *http.Request) bool {
 			w.WriteHeader(http.StatusNoContent)
 			return false
 		}
-		h.Set("Access-Control-Expose-Headers", "X-Corral-Instance,X-Corral-Queue-Ms,X-Corral-Attempts,X-Request-Id")
+		h.Set("Access-Control-Expose-Headers", "X-Corral-Instance,X-Corral-Queue-Ms,X-Corral-Attempts,X-Corral-Digests-Differ,X-Request-Id")
 	}
 	if onLoopback(r) && !allowedHost(r.Host, c.Hosts) {
 		g.Log.Warn("403: Corral may not be called by this name: add it to `hosts` if it should", "host", r.Host, "path", r.URL.Path)
@@ -53,7 +53,7 @@ var allowedHeaders = [...]string{
 	"X-Stainless-Arch", "X-Stainless-Async", "X-Stainless-Custom-Poll-Interval", "X-Stainless-Helper-Method",
 	"X-Stainless-Lang", "X-Stainless-Os", "X-Stainless-Package-Version", "X-Stainless-Poll-Helper",
 	"X-Stainless-Retry-Count", "X-Stainless-Runtime", "X-Stainless-Runtime-Version", "X-Stainless-Timeout",
-	"X-Request-Id",
+	"X-Request-Id", "X-Corral-Instance",
 }
 
 // ownOrigins are pages that Ollama trusts: those of this machine and of desktop applications.

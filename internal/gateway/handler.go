@@ -1,5 +1,5 @@
 // Package gateway is Corral's http.Handler: it judges who may ask, understands what is asked, and hands
-// inference to a call, lists to the fleet, and everything else to the first healthy instance.
+// inference to a call, lists to the fleet, models to their desk, and everything else to the first healthy instance.
 package gateway
 
 import (
@@ -18,6 +18,7 @@ import (
 	"corral/internal/dialect"
 	"corral/internal/fleet"
 	"corral/internal/lane"
+	"corral/internal/manage"
 	"corral/internal/relay"
 	"corral/internal/tenant"
 )
@@ -26,6 +27,7 @@ import (
 type Gateway struct {
 	Fleet   *fleet.Fleet
 	Desk    *call.Desk
+	Models  *manage.Desk
 	Metrics http.Handler // GET /metrics
 	Log     *slog.Logger
 	Version string                         // Corral's own
@@ -50,6 +52,8 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case path == "/healthz" || path == "/readyz" || path == "/metrics" || strings.HasPrefix(path, "/corral/"):
 		g.own(w, r)
+	case manage.Manages(r.Method, path):
+		g.manage(w, r)
 	case r.Method != http.MethodGet && r.Method != http.MethodHead && !(path == "/api/show" && r.Method == http.MethodPost):
 		g.pass(w, r)
 	default:

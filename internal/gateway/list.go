@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,6 +24,7 @@ func (g *Gateway) list(w http.ResponseWriter, r *http.Request) {
 	case len(g.Fleet.Healthy()) == 0:
 		g.noInstance(w, r)
 	case path == "/api/tags":
+		g.warnOfDigests(w, "")
 		writeJSON(w, "application/json; charset=utf-8", map[string]any{"models": raws(g.Fleet.Tags(r.Context()))})
 	case path == "/api/ps" && get:
 		writeJSON(w, "application/json; charset=utf-8", map[string]any{"models": raws(g.Fleet.Loaded(r.Context()))})
@@ -62,7 +65,19 @@ func (g *Gateway) show(w http.ResponseWriter, r *http.Request) {
 	if q.Model == "" {
 		q.Model = q.Name
 	}
+	g.warnOfDigests(w, dialect.CanonicalModel(q.Model))
 	g.passToHolder(w, r, q.Model)
+}
+
+// warnOfDigests says which models, or whether the one in question, instances have with different digests.
+func (g *Gateway) warnOfDigests(w http.ResponseWriter, canonical string) {
+	names := slices.Sorted(maps.Keys(g.Fleet.Differing()))
+	if canonical != "" {
+		names = slices.DeleteFunc(names, func(name string) bool { return name != canonical })
+	}
+	if len(names) > 0 {
+		w.Header().Set("X-Corral-Digests-Differ", strings.Join(names, ","))
+	}
 }
 
 // passToHolder passes a request to an instance that has the model, else to the first, which says that it has

@@ -16,6 +16,8 @@ type Status struct {
 	Version   string            `json:"version"`
 	Instances []fleet.View      `json:"instances"`
 	Queue     dispatch.Snapshot `json:"queue"`
+	// DigestsDiffer is the models that instances have under one name with different digests: model, instance, digest.
+	DigestsDiffer map[string]map[string]string `json:"digests_differ,omitempty"`
 }
 
 // own answers Corral's own paths, which never shadow Ollama's.
@@ -35,6 +37,7 @@ func (g *Gateway) own(w http.ResponseWriter, r *http.Request) {
 	case "/corral/api/status":
 		writeJSON(w, "application/json", Status{
 			Version: g.Version, Instances: g.Fleet.Views(), Queue: g.Fleet.Dispatcher().Snapshot(),
+			DigestsDiffer: g.Fleet.Differing(),
 		})
 	default:
 		call.WriteError(w, dialect.Ollama, http.StatusNotFound, "no such page: try /corral/api/status, /metrics, /healthz or /readyz")

@@ -5,12 +5,31 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
+	"time"
 
+	"corral/internal/call"
 	"corral/internal/relay"
+	"corral/internal/tenant"
 )
 
-// pass hands a request to the first healthy instance in file order: routes that Corral does not know, and
-// those that manage models.
+// manage hands a request that manages models to their desk, and has it counted and logged like a call.
+func (g *Gateway) manage(w http.ResponseWriter, r *http.Request) {
+	arrival := time.Now()
+	o := g.Models.Serve(w, r)
+	record := call.Record{
+		ID: r.Header.Get("X-Request-Id"), Path: r.URL.Path, Tenant: tenant.OfAddr(r.RemoteAddr), Arrival: arrival,
+		Instance: o.Instances, Total: time.Since(arrival), Status: o.Status, Outcome: call.OutcomeOf(o.Status), Error: o.Error,
+	}
+	switch {
+	case r.Context().Err() != nil:
+		record.Outcome = call.OutcomeLeft
+	case o.Error != "" && o.Status < http.StatusBadRequest:
+		record.Outcome = call.OutcomeBroken
+	}
+	g.Desk.Observer.Observe(record)
+}
+
+// pass hands a request to the first healthy instance in file order: routes that Corral does not know.
 func (g *Gateway) pass(w http.ResponseWriter, r *http.Request) { g.passOr(w, r, nil) }
 
 // passOr is pass for a request that Corral could not understand: without an instance it is answered with why.
@@ -43,9 +62,6 @@ func (g *Gateway) passTo(w http.ResponseWriter, r *http.Request, target *relay.T
 			resp.Header.Del("Access-Control-Allow-Origin")
 			resp.Header.Del("Vary")
 			resp.Header.Set("X-Corral-Instance", target.Name)
-			if resp.Request.Method != http.MethodGet && resp.Request.Method != http.MethodHead {
-				g.Fleet.Changed() // a model may have come or gone
-			}
 			g.observe(r, target.Name, resp.StatusCode, "")
 			return nil
 		},

@@ -22,6 +22,7 @@ import (
 	"corral/internal/config"
 	"corral/internal/fleet"
 	"corral/internal/gateway"
+	"corral/internal/manage"
 	"corral/ollamatest"
 )
 
@@ -127,7 +128,7 @@ func newRig(t *testing.T, instances []instance, maxWaiting int) *rig {
 	g.start = time.Now()
 	g.desk = &call.Desk{Queue: g.fleet.Dispatcher(), Fleet: g.fleet, Observer: g, Log: log}
 	handler := &gateway.Gateway{
-		Fleet: g.fleet, Desk: g.desk,
+		Fleet: g.fleet, Desk: g.desk, Models: &manage.Desk{Fleet: g.fleet, Log: log},
 		Metrics: http.NotFoundHandler(), Log: log, Version: "test", Config: g.config,
 	}
 	stop, err := g.net.Serve(corralAddr, handler)

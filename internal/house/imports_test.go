@@ -26,12 +26,13 @@ var house = map[string]room{
 	"internal/relay":     {may: in("dialect", "lane")},
 	"internal/fleet":     {may: in("config", "dialect", "dispatch", "lane", "relay")},
 	"internal/call":      {may: in("dialect", "dispatch", "lane", "relay")},
+	"internal/manage":    {may: in("config", "dialect", "fleet", "relay")},
 	"internal/gateway": {
-		may:   in("call", "config", "dialect", "dispatch", "fleet", "lane", "relay", "tenant"),
+		may:   in("call", "config", "dialect", "dispatch", "fleet", "lane", "manage", "relay", "tenant"),
 		tests: in("observe"),
 	},
 	"internal/observe": {may: in("call", "dispatch", "fleet", "lane")},
-	"internal/server": {may: in("call", "config", "dialect", "dispatch", "fleet", "gateway", "lane", "observe",
+	"internal/server": {may: in("call", "config", "dialect", "dispatch", "fleet", "gateway", "lane", "manage", "observe",
 		"placement", "relay", "tenant")},
 	// The demo runs corral and ollama as processes, as a user does, so it needs no other room.
 	"internal/demo":  {may: []string{"ollamatest", "ollamatest/gguf"}, tests: in("config")},

@@ -17,6 +17,7 @@ import (
 	"corral/internal/config"
 	"corral/internal/fleet"
 	"corral/internal/gateway"
+	"corral/internal/manage"
 	"corral/internal/observe"
 )
 
@@ -89,6 +90,7 @@ func newServer(o Options, c *config.Config) *server {
 	s.http = newHTTP(&gateway.Gateway{
 		Fleet:   s.fleet,
 		Desk:    &call.Desk{Queue: queue, Fleet: s.fleet, Observer: s.observer, Log: o.Log},
+		Models:  &manage.Desk{Fleet: s.fleet, Log: o.Log},
 		Metrics: s.observer.Handler(),
 		Log:     o.Log,
 		Version: o.Version,
