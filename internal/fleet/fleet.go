@@ -235,7 +235,7 @@ type View struct {
 	Looping bool     `json:"looping,omitempty"`
 	Version string   `json:"version,omitempty"`
 	Roles   []string `json:"roles"`
-	Slots   int      `json:"slots"`  // of a language model; an embedding model has one
+	Slots   int      `json:"slots"`  // of most models; what Ollama runs one at a time has one
 	Stated  bool     `json:"stated"` // the slots are configured, not assumed
 	Models  []string `json:"models,omitempty"`
 	Chats   []string `json:"-"` // those of the models that can complete
