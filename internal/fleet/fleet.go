@@ -36,6 +36,7 @@ type Fleet struct {
 	instances []*instance // in file order
 	lanes     map[lane.ID]*instance
 	backoffs  map[lane.ID]backoff
+	pinned    map[lane.ID]bool   // loaded with num_gpu, which sticks until an unload
 	details   map[string]details // of a model, by manifest digest
 	refreshed time.Time
 }
@@ -52,7 +53,7 @@ func New(o Options) *Fleet {
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &Fleet{
 		log: o.Log, dial: o.Dial, ctx: ctx, close: cancel,
-		lanes: map[lane.ID]*instance{}, backoffs: map[lane.ID]backoff{}, details: map[string]details{},
+		lanes: map[lane.ID]*instance{}, backoffs: map[lane.ID]backoff{}, pinned: map[lane.ID]bool{}, details: map[string]details{},
 	}
 	f.dispatcher = dispatch.New(f, o.MaxWaiting)
 	return f

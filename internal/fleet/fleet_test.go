@@ -81,6 +81,17 @@ func TestSlotsOf(t *testing.T) {
 	f(4, 4, `{"capabilities":["completion","vision"],"details":{"format":"gguf","family":"qwen25vl"}}`)
 }
 
+// TestPins is trap 3: which loads stick.
+func TestPins(t *testing.T) {
+	for signature, want := range map[string]bool{
+		"": false, `{"num_ctx":8192}`: false, `{"num_gpu":0}`: true, `{"num_ctx":8192,"num_gpu":7}`: true, `{"num_gpu":-1}`: false,
+	} {
+		if got := pins(signature); got != want {
+			t.Errorf("%s: %v", signature, got)
+		}
+	}
+}
+
 func TestShortName(t *testing.T) {
 	long := strings.Repeat("x", 300)
 	if got := shortName(long + "1"); len(got) != maxName || got == shortName(long+"2") {
