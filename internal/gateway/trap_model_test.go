@@ -145,26 +145,28 @@ func TestTrap20StoppingAnOllamaCutsItsStreams(t *testing.T) {
 	}
 	for _, r := range routes {
 		alone(t, ollamatest.Options{}, func(g *rig, o *ollamatest.Server) {
-			time.AfterFunc(15*time.Second, func() { o.SetDown(true) })
-			if a := g.post(r.path, r.body); a.status != 200 || a.err == nil || strings.Contains(a.body, "error") {
+			var a answer
+			ask := func() { a = g.post(r.path, r.body) }
+			g.during(ask, 15*time.Second, func() { o.SetDown(true) })
+			if a.status != 200 || a.err == nil || strings.Contains(a.body, "error") {
 				g.Errorf("%s: %d %v, want a cut: %s", r.path, a.status, a.err, a.body)
 			}
 			o.SetDown(false)
-			time.AfterFunc(5*time.Second, func() { o.SetDown(true) })
-			if a := g.post(r.path, r.body); a.err == nil {
+			g.during(ask, 5*time.Second, func() { o.SetDown(true) })
+			if a.err == nil {
 				g.Errorf("%s: %d, want a cut before the first byte", r.path, a.status)
 			}
 		})
 		bubble(t, []instance{{name: "a"}, {name: "b"}}, func(g *rig) {
-			time.AfterFunc(15*time.Second, func() { g.kill("a") })
-			if a := g.post(r.path, r.body); a.status != 200 || a.err != nil || !strings.Contains(a.body, "\n"+r.failure) {
+			var a answer
+			ask := func() { a = g.post(r.path, r.body) }
+			g.during(ask, 15*time.Second, func() { g.kill("a") })
+			if a.status != 200 || a.err != nil || !strings.Contains(a.body, "\n"+r.failure) {
 				g.Errorf("%s: %d %v, want %q at the end: %s", r.path, a.status, a.err, r.failure, a.body)
 			}
 			g.up("a", "127.0.0.1:21434")
 			g.pass(time.Minute)
-			by := g.last().Instance
-			time.AfterFunc(5*time.Second, func() { g.kill(by) })
-			a := g.post(r.path, r.body)
+			g.during(ask, 5*time.Second, func() { g.kill("a") })
 			if a.status != 200 || a.err != nil || strings.Contains(a.body, "error") || g.last().Attempts != 2 {
 				g.Errorf("%s: %d %v after %d attempts: %s", r.path, a.status, a.err, g.last().Attempts, a.body)
 			}

@@ -69,6 +69,15 @@ func (g *rig) allOK(answers []answer) {
 	}
 }
 
+// during has something happen a while after the start of what f does.
+func (g *rig) during(f func(), after time.Duration, happens func()) {
+	var all sync.WaitGroup
+	all.Go(f)
+	g.pass(after)
+	happens()
+	all.Wait()
+}
+
 // with puts fields before those of a body.
 func with(fields, body string) string { return strings.Replace(body, "{", "{"+fields+",", 1) }
 

@@ -62,11 +62,7 @@ func TestTrap09EmbeddingsBlameTheClient(t *testing.T) {
 	}
 	// The engine dies while it works.
 	crash := func(g *rig, s *ollamatest.Server, path, body string) (a answer) {
-		var all sync.WaitGroup
-		all.Go(func() { a = g.post(path, body) })
-		g.pass(5 * time.Second)
-		s.CrashEngines()
-		all.Wait()
+		g.during(func() { a = g.post(path, body) }, 5*time.Second, s.CrashEngines)
 		return a
 	}
 	alone(t, ollamatest.Options{}, func(g *rig, o *ollamatest.Server) {
@@ -88,6 +84,11 @@ func TestTrap09EmbeddingsBlameTheClient(t *testing.T) {
 		}
 	}
 	bubble(t, twoInstances(1), func(g *rig) {
+		// A text that kills every engine does not go through all instances, and is not told as the client's fault.
+		a := g.post("/v1/embeddings", `{"model":"emb","input":"[[crash]]"}`)
+		if a.status != 502 || g.last().Attempts != 2 || !strings.Contains(a.body, `"type":"api_error"`) || !strings.Contains(a.body, "engine of instance b died") {
+			g.Errorf("%d after %d attempts: %s", a.status, g.last().Attempts, a.body)
+		}
 		if a := g.post("/api/embed", `{"model":"emb","input":5}`); a.status != 400 || !strings.Contains(a.body, "invalid input type") || g.last().Attempts != 1 {
 			g.Errorf("%d after %d attempts: %s", a.status, g.last().Attempts, a.body)
 		}
@@ -249,17 +250,18 @@ func TestTrap13GraphRAGDiesOf503(t *testing.T) {
 	})
 	o.MaxQueue = 0
 	alone(t, o, func(g *rig, o *ollamatest.Server) {
-		time.AfterFunc(25*time.Second, func() { o.SetDown(true) })
-		if fatal := run(g); !strings.HasPrefix(fatal, "0 ") {
+		var fatal string
+		g.during(func() { fatal = run(g) }, 25*time.Second, func() { o.SetDown(true) })
+		if !strings.HasPrefix(fatal, "0 ") {
 			g.Errorf("ended by %q, want a broken connection", fatal)
 		}
 	})
 	o.MaxQueue = 4
 	in := []instance{{name: "a", options: o, slots: 2}, {name: "b", options: o, slots: 2}}
 	bubble(t, in, func(g *rig) {
-		time.AfterFunc(25*time.Second, func() { g.kill("a") })
-		time.AfterFunc(50*time.Second, func() { g.servers["b"].CrashEngines() })
-		if fatal := run(g); fatal != "" {
+		var fatal string
+		g.during(func() { fatal = run(g) }, 25*time.Second, func() { g.kill("a") })
+		if fatal != "" {
 			g.Errorf("ended by %s", fatal)
 		}
 	})
