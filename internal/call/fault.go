@@ -2,6 +2,7 @@ package call
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -54,7 +55,8 @@ func (u *run) crashed(resp *http.Response, fault string) bool {
 	c := u.call
 	_ = resp.Body.Close()
 	c.desk.Log.Warn("engine died under a request", "request", c.req.ID, "instance", u.target.Name, "error", fault)
-	u.freeWith(dispatch.Outcome{Result: dispatch.Failed, Reload: true})
+	c.desk.Fleet.Failed(u.target.Name, errors.New(fault)) // its lanes are loaded again by Corral before they are granted
+	u.free(dispatch.Failed)
 	c.avoid(u.target.Name)
 	if c.broken++; c.broken < mostBroken {
 		return false
