@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -261,7 +262,15 @@ func TestTrap13GraphRAGDiesOf503(t *testing.T) {
 		}
 	})
 	o.MaxQueue = 4
-	in := []instance{{name: "a", options: o, slots: 2}, {name: "b", options: o, slots: 2}}
+	var asked atomic.Int64
+	refuse := reading("prefill", func(w http.ResponseWriter, _ *http.Request) bool {
+		if asked.Add(1) > 3 {
+			return false
+		}
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return true
+	})
+	in := []instance{{name: "a", options: o, slots: 2}, {name: "b", options: o, slots: 2, front: refuse}}
 	bubble(t, in, func(g *rig) {
 		var fatal string
 		g.during(func() { fatal = run(g) }, 25*time.Second, func() { g.kill("a") })
