@@ -22,6 +22,7 @@ type task struct {
 	keep      *time.Duration
 	shift     *bool
 	thinks    bool // asks for thinking and would be refused without
+	ponders   bool // a chat that does not forbid thinking: a model that can, does
 	limit     int  // most tokens, <= 0: no limit
 	completes bool // runs on the engine's completion route, whose errors inside a stream are lost
 }
@@ -87,8 +88,12 @@ func (s *Server) generating(w http.ResponseWriter, r *http.Request, t task, a an
 		writeJSON(w, http.StatusOK, a.special("load"))
 		return
 	}
+	load := time.Since(start)
+	if t.ponders && t.json && m.can("thinking") && !s.ponder(w, r.Context(), run, &t, a) {
+		return
+	}
 	g := s.begin(run, &t)
-	g.start, g.load = start, time.Since(start)
+	g.start, g.load = start, load
 	if t.stream {
 		g.streamed(w, r.Context(), a)
 	} else {
@@ -118,6 +123,7 @@ func scheduleError(err error) (int, string) {
 // generation is one running task.
 type generation struct {
 	server  *Server
+	model   *Model
 	task    *task
 	stream  *Stream
 	reply   Reply
@@ -133,13 +139,42 @@ func (s *Server) begin(run *runner, t *task) *generation {
 		text = s.opt.Reply(t.model, t.prompt)
 	}
 	reply := NewReply(t.prompt, text, d, run.driver.Settings().Tokens, t.json)
-	g := &generation{server: s, task: t, reply: reply}
+	g := &generation{server: s, model: run.model, task: t, reply: reply}
 	n := reply.Len
 	if t.limit > 0 && t.limit < n {
 		n, g.limited = t.limit, true
 	}
 	g.stream = s.submit(run, &Job{Prompt: t.prompt, Tokens: n, Prefill: d.Prefill, Each: d.Each, Fault: d.Fault})
 	return g
+}
+
+// thoughts is how many tokens a model thinks.
+const thoughts = 4
+
+// ponder is the first of the two completions of a chat that thinks and must answer in JSON (the loop of ChatHandler):
+// without the format, up to the end of the thoughts. It gives its slot back, and the second one gets in line for one
+// anew. It says whether to go on. Only /api/chat shows the thoughts.
+func (s *Server) ponder(w http.ResponseWriter, ctx context.Context, run *runner, t *task, a answer) bool {
+	d := ParseDirectives(t.prompt)
+	g := &generation{server: s, task: t, reply: NewReply(t.prompt, "", Directives{}, thoughts, false)}
+	g.stream = s.submit(run, &Job{Prompt: t.prompt, Tokens: thoughts, Prefill: d.Prefill, Each: d.Each})
+	native, shown := a.(nativeAnswer)
+	for made := 0; ; made++ {
+		ev, err := g.next(ctx)
+		switch {
+		case err != nil:
+			if made == 0 || !t.stream {
+				a.fail(w, http.StatusInternalServerError, errorOf(err, false).first)
+			}
+			return false
+		case ev.Kind == Done:
+			return true
+		case t.stream && shown:
+			native.start(w.Header())
+			w.Write(native.thought(g.reply.Piece(made)))
+			_ = http.NewResponseController(w).Flush()
+		}
+	}
 }
 
 // submit puts a job on a runner and keeps count.
@@ -269,7 +304,7 @@ func (g *generation) metrics(j *Job) metrics {
 		m.reason = "length"
 	}
 	if g.task.completes {
-		m.context = Tokenize(g.task.prompt + g.reply.Text(j.Made))
+		m.context = g.model.tokenize(g.task.prompt + g.reply.Text(j.Made))
 	}
 	return m
 }

@@ -71,6 +71,8 @@ type nativeLine struct {
 type nativeMessage struct {
 	Role    string `json:"role"`
 	Content string `json:"content"`
+
+	Thinking string `json:"thinking,omitempty"`
 }
 
 func (a nativeAnswer) object(text string, m metrics) nativeLine {
@@ -80,7 +82,7 @@ func (a nativeAnswer) object(text string, m metrics) nativeLine {
 		EvalCount: m.evalCount, EvalElapsed: m.eval,
 	}
 	if a.chat {
-		l.Message = &nativeMessage{"assistant", text}
+		l.Message = &nativeMessage{Role: "assistant", Content: text}
 	} else {
 		l.Response, l.Context = &text, m.context
 	}
@@ -97,7 +99,13 @@ func (a nativeAnswer) line(text string, m metrics) []byte {
 
 func (a nativeAnswer) start(h http.Header)       { h.Set("Content-Type", "application/x-ndjson") }
 func (a nativeAnswer) chunk(piece string) []byte { return a.line(piece, metrics{}) }
-func (a nativeAnswer) last(m metrics) []byte     { return a.line("", m) }
+func (a nativeAnswer) thought(piece string) []byte {
+	l := a.object("", metrics{})
+	l.Message.Thinking = piece
+	b, _ := json.Marshal(l)
+	return append(b, '\n')
+}
+func (a nativeAnswer) last(m metrics) []byte { return a.line("", m) }
 func (a nativeAnswer) broken(message string) []byte {
 	b, _ := json.Marshal(map[string]string{"error": message})
 	return append(b, '\n')
@@ -133,11 +141,14 @@ func (s *Server) generate(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	prompt := q.Prompt
+	if m := s.find(q.Model); m != nil {
+		prompt = m.detokenize(q.Context) + prompt
+	}
 	if q.System != "" {
 		prompt = q.System + "\n" + prompt
 	}
 	s.generating(w, r, task{
-		model: q.Model, verb: "generate", prompt: Detokenize(q.Context) + prompt, empty: q.Prompt == "",
+		model: q.Model, verb: "generate", prompt: prompt, empty: q.Prompt == "",
 		stream: q.Stream == nil || *q.Stream, json: wantsJSON(q.Format),
 		options: q.Options, keep: q.KeepAlive.duration(), shift: q.Shift, thinks: thinks(q.Think),
 		limit: numPredict(q.Options), completes: true,
@@ -167,7 +178,7 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
 		model: q.Model, verb: "chat", prompt: joinMessages(q.Messages), empty: len(q.Messages) == 0,
 		stream: q.Stream == nil || *q.Stream, json: wantsJSON(q.Format),
 		options: q.Options, keep: q.KeepAlive.duration(), shift: q.Shift, thinks: thinks(q.Think),
-		limit: numPredict(q.Options),
+		limit: numPredict(q.Options), ponders: q.Think != false,
 	}, nativeAnswer{model: q.Model, chat: true})
 }
 

@@ -119,7 +119,7 @@ func (a *openAIAnswer) last(m metrics) []byte {
 func (a *openAIAnswer) broken(string) []byte { return sse("", a.piece("", "", "", "")) }
 
 func (a *openAIAnswer) whole(text string, m metrics) any {
-	o := a.object("chat.completion", a.model, openAIChoice{Message: &nativeMessage{"assistant", text}, Finish: optional(m.reason)})
+	o := a.object("chat.completion", a.model, openAIChoice{Message: &nativeMessage{Role: "assistant", Content: text}, Finish: optional(m.reason)})
 	if a.text {
 		o = a.object("text_completion", a.model, openAIChoice{Text: &text, Finish: optional(m.reason)})
 	}
@@ -190,6 +190,7 @@ func (s *Server) openAIChat(w http.ResponseWriter, r *http.Request) {
 	s.generating(w, r, task{
 		model: q.Model, verb: "chat", prompt: joinOpenAI(q.Messages), stream: q.Stream,
 		json: q.Format != nil && q.Format.Type != "text" && q.Format.Type != "", limit: value(q.MaxTokens),
+		ponders: true,
 	}, sseWriter{a})
 }
 

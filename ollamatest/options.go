@@ -38,6 +38,7 @@ type Model struct {
 	Weights         string         // of the blob, 64 hex digits, default a hash of Name; names may share weights
 	Capabilities    []string       // default completion; an embedder has "embedding"
 	Family          string         // default llama, or bert for an embedder
+	Format          string         // default gguf; safetensors are run by MLX, one request at a time
 	Size            int64          // bytes, default 500 KB
 	ContextLength   int            // the longest it was trained for, default 8192
 	EmbeddingLength int            // values of one vector, default 64
@@ -81,6 +82,9 @@ func (m Model) withDefaults() Model {
 			m.Family = "bert"
 		}
 	}
+	if m.Format == "" {
+		m.Format = "gguf"
+	}
 	if m.Size == 0 {
 		m.Size = 500_000
 	}
@@ -95,9 +99,12 @@ func (m Model) withDefaults() Model {
 
 func (m Model) can(capability string) bool { return slices.Contains(m.Capabilities, capability) }
 
+// mlx says whether Ollama's MLX runner runs the model.
+func (m Model) mlx() bool { return m.Format == "safetensors" }
+
 // serial says whether Ollama runs one request of the model at a time whatever NUM_PARALLEL is.
 func (m Model) serial() bool {
-	return !m.can("completion") || slices.Contains(serialFamilies, m.Family)
+	return !m.can("completion") || m.mlx() || slices.Contains(serialFamilies, m.Family)
 }
 
 // serialFamilies is the list in Ollama's server/sched.go, v0.33.0.

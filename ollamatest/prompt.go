@@ -32,6 +32,22 @@ func Detokenize(tokens []int) string {
 	return strings.TrimRight(string(b), "\x00")
 }
 
+// tokenize is Tokenize with the vocabulary of a model: other weights read another text from the same tokens.
+func (m *Model) tokenize(text string) []int { return m.vocabulary(Tokenize(text)) }
+
+// detokenize reverses tokenize.
+func (m *Model) detokenize(tokens []int) string { return Detokenize(m.vocabulary(tokens)) }
+
+// vocabulary maps tokens of Tokenize to those of the model and back.
+func (m *Model) vocabulary(tokens []int) []int {
+	key := int(uint32(hash(m.Weights)))
+	own := make([]int, len(tokens))
+	for i, t := range tokens {
+		own[i] = t ^ key
+	}
+	return own
+}
+
 // Directives say what one request costs and how it ends. They stand in its prompt; the zero value leaves
 // everything to the engine's settings.
 type Directives struct {

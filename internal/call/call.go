@@ -77,7 +77,7 @@ type call struct {
 	r      *http.Request
 	ticket dispatch.Ticket
 	beats  *beats
-	broken int // attempts whose connection broke before the answer
+	broken int // attempts that broke before the answer
 	record Record
 }
 
@@ -162,6 +162,9 @@ func (c *call) attempt(grant dispatch.Grant) bool {
 		return run.failed(err)
 	case resp.StatusCode == http.StatusServiceUnavailable:
 		return run.busy(resp)
+	}
+	if fault := engineFault(c.req.Route, resp); fault != "" {
+		return run.crashed(resp, fault)
 	}
 	if c.req.Envelope.Stream {
 		defer context.AfterFunc(c.r.Context(), run.hangUp)()

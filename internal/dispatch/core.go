@@ -68,6 +68,8 @@ type laneState struct {
 	next      *Class                // draining towards this class's signature
 	failures  map[string]*LoadError // loads that failed, by signature, until retried; nil: it was only busy
 	loadSeq   uint64
+	asked     time.Time // when its last load began, and when that had opened it
+	opened    time.Time
 	gone      bool // dropped: forgotten when its last grant is released
 }
 
@@ -143,11 +145,11 @@ func (c *Core) release(now time.Time, id uint64, o Outcome) bool {
 
 // fill gives every slot that can be given, then asks for the loads that waiting tickets are worth.
 func (c *Core) fill(now time.Time, p *pool) {
-	c.drained(p)
+	c.drained(now, p)
 	for c.grantNext(now, p) {
 	}
 	c.refuseHopeless(p)
-	c.wantLoads(p)
+	c.wantLoads(now, p)
 }
 
 // fillInstance refills every pool with a lane on the instance.

@@ -69,7 +69,7 @@ func (l *laneState) grants(class Class) bool {
 
 // wantLoads opens lanes for tickets that wait: cold lanes first, one for every limit's worth of tickets, then
 // a lane that holds another signature, drained first.
-func (c *Core) wantLoads(p *pool) {
+func (c *Core) wantLoads(now time.Time, p *pool) {
 	p.sortByHead()
 	for _, q := range p.queues {
 		short := q.Len() - p.coming(q.class)
@@ -78,11 +78,11 @@ func (c *Core) wantLoads(p *pool) {
 			if l == nil {
 				break
 			}
-			c.load(l, q.class)
+			c.load(now, l, q.class)
 			short -= l.ledger.Limit()
 		}
 		if short > 0 && !p.resident(q.head()) {
-			c.switchSignature(p, q)
+			c.switchSignature(now, p, q)
 		}
 	}
 }
@@ -151,12 +151,13 @@ func (l *laneState) loadable(class Class) bool {
 }
 
 // switchSignature makes one lane drain towards the class at the head of q: an idle one at once, a busy one
-// when q's head is older than all that wait for what it has loaded, as first come, first served demands.
-func (c *Core) switchSignature(p *pool, q *queue) {
+// when q's head is older than all that wait for what it has loaded, as first come, first served demands, and what
+// it has loaded has been worth its load: else lines of two signatures would reload the lane for every ticket.
+func (c *Core) switchSignature(now time.Time, p *pool, q *queue) {
 	var best *laneState
 	for _, l := range p.lanes {
 		if l.state != lane.Open || l.next != nil || l.signature == q.class.Signature ||
-			!l.loadable(q.class) || p.wantedEarlier(l, q.head()) {
+			!l.loadable(q.class) || p.wantedEarlier(l, q.head()) || (p.wanted(l) && !l.worthwhile(now)) {
 			continue
 		}
 		if best == nil || l.ledger.InFlight() < best.ledger.InFlight() {
@@ -167,7 +168,7 @@ func (c *Core) switchSignature(p *pool, q *queue) {
 		return
 	}
 	if best.ledger.InFlight() == 0 {
-		c.load(best, q.class)
+		c.load(now, best, q.class)
 		return
 	}
 	class := q.class
@@ -181,8 +182,27 @@ func (p *pool) wantedEarlier(l *laneState, w *waiter) bool {
 	})
 }
 
+// wanted says whether a ticket waits for what the lane has loaded.
+func (p *pool) wanted(l *laneState) bool {
+	return slices.ContainsFunc(p.queues, func(q *queue) bool { return q.class.Signature == l.signature && l.serves(q.class) })
+}
+
+// A busy lane whose signature is wanted stays with it for stayTimes as long as its load took, so that at most one
+// part in stayTimes+1 of its time goes into loads, and for stayMost at most, so that the others get their turn.
+const (
+	stayTimes = 4
+	stayMost  = 2 * time.Minute
+)
+
+// worthwhile says whether the lane has been open long enough for the load it took. One that is idle need not be: no
+// ticket that waits for its signature can take it.
+func (l *laneState) worthwhile(now time.Time) bool {
+	stay := min(stayTimes*l.opened.Sub(l.asked), stayMost)
+	return l.ledger.InFlight() == 0 || now.Sub(l.opened) >= stay
+}
+
 // drained starts the reload of lanes that have run empty, and undoes a drain that nobody waits for any more.
-func (c *Core) drained(p *pool) {
+func (c *Core) drained(now time.Time, p *pool) {
 	for _, l := range p.lanes {
 		if l.next == nil {
 			continue
@@ -192,13 +212,14 @@ func (c *Core) drained(p *pool) {
 		case !wanted:
 			l.next = nil
 		case l.ledger.InFlight() == 0 && l.loadable(*l.next):
-			c.load(l, *l.next)
+			c.load(now, l, *l.next)
 		}
 	}
 }
 
-func (c *Core) load(l *laneState, class Class) {
+func (c *Core) load(now time.Time, l *laneState, class Class) {
 	c.seq++
+	l.asked = now
 	l.state, l.signature, l.next, l.loadSeq = lane.Loading, class.Signature, nil, c.seq
 	l.instance.loading = l
 	c.effects.loads = append(c.effects.loads, Load{Lane: l.ID, Class: class, Seq: c.seq})
@@ -231,7 +252,7 @@ func (c *Core) unloaded(now time.Time, id lane.ID, seq uint64) {
 // loaded ends a load that went well: the lane opens.
 func (c *Core) loaded(now time.Time, id lane.ID, seq uint64) {
 	if l := c.endLoad(id, seq); l != nil {
-		l.state = lane.Open
+		l.state, l.opened = lane.Open, now
 		c.fillInstance(now, l.instance)
 	}
 }

@@ -36,6 +36,7 @@ type Fleet struct {
 	instances []*instance // in file order
 	lanes     map[lane.ID]*instance
 	backoffs  map[lane.ID]backoff
+	pinned    map[lane.ID]bool   // loaded with num_gpu, which sticks until an unload
 	details   map[string]details // of a model, by manifest digest
 	refreshed time.Time
 	differing map[string]string // what was said of models whose digests differ, by canonical name
@@ -53,7 +54,7 @@ func New(o Options) *Fleet {
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &Fleet{
 		log: o.Log, dial: o.Dial, ctx: ctx, close: cancel,
-		lanes: map[lane.ID]*instance{}, backoffs: map[lane.ID]backoff{}, details: map[string]details{},
+		lanes: map[lane.ID]*instance{}, backoffs: map[lane.ID]backoff{}, pinned: map[lane.ID]bool{}, details: map[string]details{},
 	}
 	f.dispatcher = dispatch.New(f, o.MaxWaiting)
 	return f
@@ -236,7 +237,7 @@ type View struct {
 	Looping bool     `json:"looping,omitempty"`
 	Version string   `json:"version,omitempty"`
 	Roles   []string `json:"roles"`
-	Slots   int      `json:"slots"`  // of a language model; an embedding model has one
+	Slots   int      `json:"slots"`  // of most models; what Ollama runs one at a time has one
 	Stated  bool     `json:"stated"` // the slots are configured, not assumed
 	Models  []string `json:"models,omitempty"`
 	Chats   []string `json:"-"` // those of the models that can complete

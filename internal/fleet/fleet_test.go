@@ -57,16 +57,37 @@ func TestDetails(t *testing.T) {
 	f(showAnswer{Capabilities: []string{"embedding"}}, "dddddddddddd", "", true)
 }
 
-// TestSlotsOf is traps 2 and 22: an embedding model has one slot, whatever is configured.
+// TestSlotsOf is traps 2 and 22: what Ollama runs one at a time has one slot, whatever is configured.
 func TestSlotsOf(t *testing.T) {
-	language, embedder := &model{}, &model{details: details{embeds: true}}
-	for _, c := range []struct {
-		slots int
-		m     *model
-		want  int
-	}{{0, language, 1}, {4, language, 4}, {4, embedder, 1}} {
-		if got := slotsOf(config.Instance{Slots: c.slots}, c.m); got != c.want {
-			t.Errorf("slots: %d, embeds %v: %d, want %d", c.slots, c.m.embeds, got, c.want)
+	f := func(want, slots int, show string) {
+		t.Helper()
+		var s showAnswer
+		if err := json.Unmarshal([]byte(show), &s); err != nil {
+			t.Fatal(err)
+		}
+		m := &model{details: s.details("sha256:d")}
+		if got := slotsOf(config.Instance{Slots: slots}, m); got != want {
+			t.Errorf("%d configured, %s: %d, want %d", slots, show, got, want)
+		}
+	}
+	const language = `{"capabilities":["completion","tools"],"details":{"format":"gguf","family":"llama"}}`
+	f(1, 0, language)
+	f(4, 4, language)
+	f(4, 4, `{"details":{"format":"gguf","family":"llama"}}`) // of an Ollama that tells no capabilities
+	f(1, 4, `{"capabilities":["embedding"],"details":{"format":"gguf","family":"bert"}}`)
+	f(1, 4, `{"capabilities":["image"],"details":{}}`)
+	f(1, 4, `{"capabilities":["completion","vision"],"details":{"format":"gguf","family":"qwen3vl"}}`)
+	f(1, 4, `{"capabilities":["completion"],"details":{"format":"safetensors","family":"LlamaForCausalLM"}}`)
+	f(4, 4, `{"capabilities":["completion","vision"],"details":{"format":"gguf","family":"qwen25vl"}}`)
+}
+
+// TestPins is trap 3: which loads stick.
+func TestPins(t *testing.T) {
+	for signature, want := range map[string]bool{
+		"": false, `{"num_ctx":8192}`: false, `{"num_gpu":0}`: true, `{"num_ctx":8192,"num_gpu":7}`: true, `{"num_gpu":-1}`: false,
+	} {
+		if got := pins(signature); got != want {
+			t.Errorf("%s: %v", signature, got)
 		}
 	}
 }

@@ -27,7 +27,8 @@ type model struct {
 type details struct {
 	weights   string // short id of the weights
 	signature string // load options in the Modelfile
-	embeds    bool   // an embedding model: it cannot complete, and Ollama runs it one request at a time
+	embeds    bool   // an embedding model: it cannot complete
+	serial    bool   // Ollama runs it one request at a time, whatever OLLAMA_NUM_PARALLEL says
 }
 
 // showTimeout bounds the question what a model is, and showsAtOnce how many are asked together.
@@ -96,6 +97,10 @@ type showAnswer struct {
 	Modelfile    string   `json:"modelfile"`
 	Parameters   string   `json:"parameters"`
 	Capabilities []string `json:"capabilities"`
+	Details      struct {
+		Format string `json:"format"`
+		Family string `json:"family"`
+	} `json:"details"`
 }
 
 // describe asks what a model is, once a digest. A model that the instance cannot describe is left out.
@@ -150,6 +155,7 @@ func (s showAnswer) details(digest string) details {
 		weights:   strings.Join(blobs, "+"),
 		signature: dialect.ParametersSignature(s.Parameters),
 		embeds:    slices.Contains(s.Capabilities, "embedding") && !slices.Contains(s.Capabilities, "completion"),
+		serial:    s.serial(),
 	}
 }
 
@@ -212,9 +218,9 @@ func (in *instance) laneSpecs() map[lane.ID]*dispatch.LaneSpec {
 }
 
 // slotsOf is how many requests of a model the instance runs at once: as configured, else one, Ollama's own
-// default. Embedding models always run one at a time, whatever OLLAMA_NUM_PARALLEL says.
+// default. More than Ollama runs would wait inside it, unseen.
 func slotsOf(c config.Instance, m *model) int {
-	if c.Slots == 0 || m.embeds {
+	if c.Slots == 0 || m.serial {
 		return 1
 	}
 	return c.Slots

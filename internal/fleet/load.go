@@ -85,7 +85,10 @@ func (in *instance) load(l dispatch.Load, m *model) {
 	path, question := loadQuestion(m, l.Class.Signature)
 	ctx, cancel := context.WithTimeout(in.ctx, loadMost)
 	defer cancel()
-	err := in.postJSON(ctx, path, question, nil)
+	err := in.unpin(ctx, l.Lane, m, l.Class.Signature)
+	if err == nil {
+		err = in.postJSON(ctx, path, question, nil)
+	}
 	hold.Stop()
 	letGo.Stop()
 	took := time.Since(started).Milliseconds()
