@@ -1,7 +1,6 @@
 package call
 
 import (
-	"log/slog"
 	"net/http"
 	"strings"
 
@@ -63,7 +62,7 @@ func (u *run) judge(watch *dialect.Watch, prefix string) {
 	for i, v := range verdicts {
 		words[i] = string(v)
 		c.desk.Log.Warn("the answer is not what was asked for", "request", c.req.ID, "model", c.req.Envelope.Model,
-			"instance", u.target.Name, slog.String("verdict", string(v)), "advice", v.Advice())
+			"instance", u.target.Name, "verdict", string(v), "advice", v.Advice())
 	}
 	c.record.Verdicts = verdicts
 	c.w.Header().Set(prefix+WarningHeader, strings.Join(words, ", "))

@@ -29,12 +29,15 @@ const stall = 100 * time.Millisecond
 // Stream copies an answer to the client as it comes, flushing every piece. The instance is read at full speed
 // into a bounded buffer, so that its slot is free when the model is done, not when the client has read all:
 // ended is called at that moment, once, with nil or the reason why the instance's side broke. see gets every piece
-// before the client does, and must not keep it.
+// before the client does, and must not keep it; nil sees nothing.
 // Stream returns when the client has everything or can take no more, with the client's error.
 //
 // A client that keeps up is served by one goroutine, because handing pieces from one to another costs more CPU
 // than the pieces; the first write that stalls hands the reading over to a second one.
 func Stream(w http.ResponseWriter, body io.ReadCloser, see func(p []byte), ended func(error)) error {
+	if see == nil {
+		see = func([]byte) {}
+	}
 	s := &stream{
 		body: body, see: see, ended: ended, client: w, out: http.NewResponseController(w),
 		more: make(chan struct{}, 1), room: make(chan struct{}, 1),
