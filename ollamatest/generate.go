@@ -327,10 +327,15 @@ func bindNative(w http.ResponseWriter, r *http.Request, into any) bool {
 // writeJSON writes a body as gin does. A Content-Type that is set already stays.
 func writeJSON(w http.ResponseWriter, code int, body any) {
 	h := w.Header()
-	if _, raw := body.(rawJSON); raw {
+	switch body.(type) {
+	case plainText:
+		h.Set("Content-Type", "text/plain")
+	case rawJSON:
 		h.Set("Content-Type", "application/json")
-	} else if h.Get("Content-Type") == "" {
-		h.Set("Content-Type", "application/json; charset=utf-8")
+	default:
+		if h.Get("Content-Type") == "" {
+			h.Set("Content-Type", "application/json; charset=utf-8")
+		}
 	}
 	b, err := encode(body)
 	if err != nil {
@@ -345,6 +350,9 @@ func writeJSON(w http.ResponseWriter, code int, body any) {
 type rawJSON struct{ body any }
 
 func encode(body any) ([]byte, error) {
+	if text, ok := body.(plainText); ok {
+		return []byte(text), nil
+	}
 	if raw, ok := body.(rawJSON); ok {
 		b, err := json.Marshal(raw.body)
 		return append(b, '\n'), err

@@ -97,7 +97,7 @@ func (d *Desk) Serve(w http.ResponseWriter, r *http.Request, req Request) {
 		},
 	}
 	defer c.finish()
-	c.beats = startBeats(w, r, req.Route, req.Envelope.Stream)
+	c.beats = startBeats(w, r, req.Route, req.Envelope)
 	defer c.beats.stop() // also when the connection is cut by a panic
 	for {
 		grant, err := c.acquire()

@@ -31,11 +31,15 @@ type beats struct {
 }
 
 // startBeats starts the rhythm that fits a client and its request.
-func startBeats(w http.ResponseWriter, r *http.Request, route dialect.Route, stream bool) *beats {
+func startBeats(w http.ResponseWriter, r *http.Request, route dialect.Route, e dialect.Envelope) *beats {
 	b := &beats{w: w, every: rhythm(r.Header)}
-	b.beat = func() bool { return b.commit(route, stream) }
-	if !stream && r.ProtoAtLeast(1, 1) && bears102(r.Header) {
+	switch {
+	case !e.Stream && r.ProtoAtLeast(1, 1) && bears102(r.Header):
 		b.beat = b.processing
+	case e.Text:
+		return b // whatever came before the text would be taken for a part of it
+	default:
+		b.beat = func() bool { return b.commit(route, e.Stream) }
 	}
 	b.mu.Lock() // a tick may come before its timer is known
 	defer b.mu.Unlock()

@@ -51,6 +51,15 @@ func (c *Config) Alias(asked string) (Alias, bool) {
 	return *found, true
 }
 
+// Models are the names that may run for it, in order.
+func (a Alias) Models() []string {
+	all := []string{a.Model}
+	for _, f := range a.Fallbacks {
+		all = append(all, f.To)
+	}
+	return all
+}
+
 // Glob says whether the alias stands for more than one name.
 func (a Alias) Glob() bool { return strings.ContainsAny(a.Name, "*?") }
 

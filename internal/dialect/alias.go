@@ -19,6 +19,9 @@ type Edit struct {
 // Edit returns the envelope of the same request after an edit. Model stays the asked name, Target becomes the one
 // that runs. All bytes that need not change stay as they are.
 func (r Route) Edit(e Envelope, edit Edit) Envelope {
+	if r.Form {
+		return e.editForm(edit.Model)
+	}
 	s := scanner{b: e.Body}
 	s.space()
 	out := make([]byte, 0, len(e.Body)+len(edit.Model)+256)

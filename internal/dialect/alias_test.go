@@ -157,3 +157,16 @@ func FuzzRenamer(f *testing.F) {
 		}
 	})
 }
+
+func TestNamed(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"model":"a"}`: `{"model":"m:1"}`,
+		` { "name":"a", "verbose":true,"MODEL":"b" } tail`: ` {"model":"m:1", "verbose":true } tail`,
+		`{}`:         `{"model":"m:1"}`,
+		`{"name":1}`: `{"model":"m:1"}`,
+	} {
+		if got := string(Named([]byte(body), "m:1")); got != want {
+			t.Errorf("%s: %s, want %s", body, got, want)
+		}
+	}
+}

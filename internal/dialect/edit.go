@@ -33,6 +33,20 @@ func dropTop(body []byte, name string) []byte {
 	return append(out, body[s.i:]...)
 }
 
+// Named returns a copy of body, the JSON object of a question about a model, that
+// asks for another one, which `name` may stand for as well as `model`.
+func Named(body []byte, model string) []byte {
+	rest := dropTop(dropTop(body, "model"), "name")
+	brace := bytes.IndexByte(rest, '{') + 1
+	out := append(make([]byte, 0, len(rest)+len(model)+16), rest[:brace]...)
+	out = append(append(out, `"model":`...), quote(model)...)
+	s := scanner{b: rest, i: brace}
+	if s.space(); s.peek() != '}' {
+		out = append(out, ',')
+	}
+	return append(out, rest[brace:]...)
+}
+
 // dropMembers appends obj, a valid JSON object, to dst without the members that
 // drop names. A member goes with the comma before it, or after it if no
 // member is left before it; all other bytes stay.

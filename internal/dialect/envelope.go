@@ -34,7 +34,12 @@ type Envelope struct {
 	// it when nobody else uses it.
 	Body []byte
 
-	content []byte // prompt, messages or input as in the body; nil if absent, or not read on this route
+	// Text tells that the answer is plain text, of which every byte counts: nothing
+	// may come before it to keep the client alive.
+	Text bool
+
+	content  []byte // prompt, messages or input as in the body; nil if absent, or not read on this route
+	boundary string // of a form's parts; "" in JSON
 }
 
 var (
@@ -161,7 +166,7 @@ func (f *fields) member(m member) {
 // contentName is the field that holds the route's work.
 func (r Route) contentName() string {
 	switch r.kind {
-	case generate, embeddings, completions:
+	case generate, embeddings, completions, images:
 		return "prompt"
 	case chat, chatCompletions, messages:
 		return "messages"

@@ -79,6 +79,11 @@ type completionRequest struct {
 	Stream bool   `json:"stream"`
 }
 
+type imageRequest struct {
+	Model  string `json:"model"`
+	Prompt string `json:"prompt"`
+}
+
 type openAIEmbedRequest struct {
 	Input any    `json:"input"`
 	Model string `json:"model"`
@@ -124,6 +129,10 @@ func bind(k kind, body []byte) (b bound, err error) {
 		err = dec.Decode(&r)
 		*e = Envelope{Model: r.Model, Empty: r.Prompt == "", Inputs: min(1, len(r.Prompt)), KeepAliveZero: isZero(r.KeepAlive)}
 		b.options = r.Options
+	case images:
+		var r imageRequest
+		err = dec.Decode(&r)
+		*e = Envelope{Model: r.Model}
 	case chatCompletions, messages:
 		var r openAIRequest
 		err = dec.Decode(&r)

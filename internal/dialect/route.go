@@ -45,6 +45,8 @@ const (
 	openAIEmbeddings
 	responses
 	messages
+	images
+	transcription
 )
 
 // Exact Content-Types. The /api handlers answer through gin, which names a
@@ -62,6 +64,7 @@ type Route struct {
 	Path    string // "/api/chat"
 	Dialect Dialect
 	Embeds  bool // role embed; else generate
+	Form    bool // takes multipart/form-data: see ParseForm
 	Streams bool // can stream at all
 	// StreamDefault is what an absent (or null) `stream` means.
 	StreamDefault bool
@@ -94,6 +97,10 @@ func Lookup(path string) (Route, bool) {
 		return sseRoute(path, OpenAI, responses), true
 	case "/v1/messages":
 		return sseRoute(path, Anthropic, messages), true
+	case "/v1/images/generations", "/v1/images/edits": // v0.14.3 to v0.32.5; others answer 404
+		return Route{Path: path, Dialect: OpenAI, PlainType: bareJSON, kind: images}, true
+	case "/v1/audio/transcriptions":
+		return Route{Path: path, Dialect: OpenAI, Form: true, PlainType: bareJSON, kind: transcription}, true
 	}
 	return Route{}, false
 }

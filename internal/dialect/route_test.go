@@ -8,6 +8,7 @@ import (
 var inferencePaths = []string{
 	"/api/generate", "/api/chat", "/api/embed", "/api/embeddings", "/v1/chat/completions",
 	"/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/messages",
+	"/v1/images/generations", "/v1/images/edits",
 }
 
 func route(t testing.TB, path string) Route {
@@ -36,9 +37,12 @@ func TestLookup(t *testing.T) {
 		{"/v1/embeddings", OpenAI, true, false, false, "", "application/json"},
 		{"/v1/responses", OpenAI, false, true, false, "text/event-stream", "application/json"},
 		{"/v1/messages", Anthropic, false, true, false, "text/event-stream", "application/json"},
+		{"/v1/images/generations", OpenAI, false, false, false, "", "application/json"},
+		{"/v1/images/edits", OpenAI, false, false, false, "", "application/json"},
+		{"/v1/audio/transcriptions", OpenAI, false, false, false, "", "application/json"},
 	} {
 		r := route(t, tt.path)
-		want := Route{tt.path, tt.dialect, tt.embeds, tt.streams, tt.dflt, tt.stream, tt.plain, r.kind}
+		want := Route{tt.path, tt.dialect, tt.embeds, tt.path == "/v1/audio/transcriptions", tt.streams, tt.dflt, tt.stream, tt.plain, r.kind}
 		if r != want {
 			t.Errorf("Lookup(%q) = %+v, want %+v", tt.path, r, want)
 		}

@@ -148,10 +148,10 @@ func TestRowAs(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := row.As("gpt-4o")
-		if string(got.Raw) != want || got.canonical() != "gpt-4o:latest" {
-			t.Errorf("%s is %s, canonical %s", raw, got.Raw, got.canonical())
+		if string(got.Raw) != want || got.Canonical() != "gpt-4o:latest" {
+			t.Errorf("%s is %s, canonical %s", raw, got.Raw, got.Canonical())
 		}
-		if string(row.Raw) != raw || row.canonical() != "m:latest" {
+		if string(row.Raw) != raw || row.Canonical() != "m:latest" {
 			t.Errorf("the original is now %s", row.Raw)
 		}
 	}

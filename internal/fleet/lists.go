@@ -54,7 +54,8 @@ func (r Row) As(name string) Row {
 	return r
 }
 
-func (r Row) canonical() string { return dialect.CanonicalModel(cmp.Or(r.Name, r.Model, r.ID)) }
+// Canonical is the name of its model, however it is written.
+func (r Row) Canonical() string { return dialect.CanonicalModel(cmp.Or(r.Name, r.Model, r.ID)) }
 
 // Tags is the models of all reachable instances, one row a name, newest first as Ollama lists them. Where
 // digests differ, the first instance in file order is shown: the one that is used.
@@ -96,10 +97,10 @@ func (f *Fleet) list(ctx context.Context, path, key string, better func(old, row
 	merged, at := []Row{}, map[string]int{}
 	for _, rows := range answers {
 		for _, row := range rows {
-			i, seen := at[row.canonical()]
+			i, seen := at[row.Canonical()]
 			switch {
 			case !seen:
-				at[row.canonical()] = len(merged)
+				at[row.Canonical()] = len(merged)
 				merged = append(merged, row)
 			case better(merged[i], row):
 				merged[i] = row
@@ -121,7 +122,7 @@ func (in *instance) rows(ctx context.Context, path, key string) []Row {
 	}
 	shown := make([]Row, 0, len(rows))
 	for _, row := range rows {
-		if in.lists(row.canonical()) {
+		if in.lists(row.Canonical()) {
 			shown = append(shown, row)
 		}
 	}

@@ -99,6 +99,14 @@ func unpack(r *http.Request, body []byte) []byte {
 	return plain
 }
 
+// parse reads a body as its route has it.
+func parse(route dialect.Route, r *http.Request, body []byte) (dialect.Envelope, error) {
+	if route.Form {
+		return route.ParseForm(r.Header.Get("Content-Type"), body)
+	}
+	return route.Parse(body)
+}
+
 // refuseBody answers a request whose body was not taken.
 func (g *Gateway) refuseBody(w http.ResponseWriter, r *http.Request, limits config.Queue, err error) {
 	switch {

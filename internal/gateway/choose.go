@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"corral/internal/call"
 	"corral/internal/dialect"
@@ -76,4 +77,41 @@ func (g *Gateway) candidates(route dialect.Route, e dialect.Envelope) []call.Spa
 		all = append(all, call.Spare{After: f.After, Envelope: route.Edit(e, edit)})
 	}
 	return all
+}
+
+// standsFor is the model behind an alias: the first of its models that an instance in reach has, else the first.
+func (g *Gateway) standsFor(asked string) (model string, aliased bool) {
+	alias, ok := g.Config.Load().Alias(asked)
+	if !ok {
+		return "", false
+	}
+	for _, name := range alias.Models() {
+		if len(g.Fleet.Holders(dialect.CanonicalModel(name))) > 0 {
+			return name, true
+		}
+	}
+	return alias.Model, true
+}
+
+// withAliases adds to a list a row for every alias of one name: that of the first of its models that is listed. It
+// takes the place of a model of the same name, which nobody can ask for.
+func (g *Gateway) withAliases(rows []fleet.Row) []fleet.Row {
+	listed := make(map[string]fleet.Row, len(rows))
+	for _, row := range rows {
+		listed[row.Canonical()] = row
+	}
+	for _, alias := range g.Config.Load().Aliases {
+		if alias.Glob() {
+			continue
+		}
+		own := dialect.CanonicalModel(alias.Name)
+		rows = slices.DeleteFunc(rows, func(row fleet.Row) bool { return row.Canonical() == own })
+		for _, name := range alias.Models() {
+			if row, ok := listed[dialect.CanonicalModel(name)]; ok {
+				rows = append(rows, row.As(alias.Name))
+				break
+			}
+		}
+	}
+	return rows
 }

@@ -31,7 +31,7 @@ func (g *Gateway) admit(w http.ResponseWriter, r *http.Request) bool {
 			w.WriteHeader(http.StatusNoContent)
 			return false
 		}
-		h.Set("Access-Control-Expose-Headers", "X-Corral-Instance,X-Corral-Queue-Ms,X-Corral-Attempts,X-Corral-Digests-Differ,X-Request-Id")
+		h.Set("Access-Control-Expose-Headers", "X-Corral-Instance,X-Corral-Queue-Ms,X-Corral-Attempts,X-Corral-Digests-Differ,X-Corral-Warning,X-Request-Id")
 	}
 	if onLoopback(r) && !allowedHost(r.Host, c.Hosts) {
 		g.Log.Warn("403: Corral may not be called by this name: add it to `hosts` if it should", "host", r.Host, "path", r.URL.Path)

@@ -72,7 +72,7 @@ func (g *Gateway) infer(w http.ResponseWriter, r *http.Request, route dialect.Ro
 		return
 	}
 	body = unpack(r, body)
-	envelope, err := route.Parse(body)
+	envelope, err := parse(route, r, body)
 	if err != nil || envelope.Model == "" || dialect.IsCloud(envelope.Model) {
 		// What Parse rejects, Ollama rejects before it does any work: it has the better words. Cloud models
 		// run elsewhere and need no slot.

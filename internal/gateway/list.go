@@ -25,18 +25,18 @@ func (g *Gateway) list(w http.ResponseWriter, r *http.Request) {
 		g.noInstance(w, r)
 	case path == "/api/tags":
 		g.warnOfDigests(w, "")
-		writeJSON(w, "application/json; charset=utf-8", map[string]any{"models": raws(g.Fleet.Tags(r.Context()))})
+		writeJSON(w, "application/json; charset=utf-8", map[string]any{"models": raws(g.withAliases(g.Fleet.Tags(r.Context())))})
 	case path == "/api/ps" && get:
 		writeJSON(w, "application/json; charset=utf-8", map[string]any{"models": raws(g.Fleet.Loaded(r.Context()))})
 	case path == "/v1/models" && get:
 		writeJSON(w, "application/json", struct {
 			Object string            `json:"object"`
 			Data   []json.RawMessage `json:"data"`
-		}{"list", raws(g.Fleet.OpenAIModels(r.Context()))})
+		}{"list", raws(g.withAliases(g.Fleet.OpenAIModels(r.Context())))})
 	case path == "/api/version":
 		writeJSON(w, "application/json; charset=utf-8", map[string]string{"version": g.Fleet.Version()})
 	case strings.HasPrefix(path, "/v1/models/") && get:
-		g.passToHolder(w, r, strings.TrimPrefix(path, "/v1/models/"))
+		g.showOpenAI(w, r, strings.TrimPrefix(path, "/v1/models/"))
 	default:
 		g.pass(w, r)
 	}
@@ -65,8 +65,27 @@ func (g *Gateway) show(w http.ResponseWriter, r *http.Request) {
 	if q.Model == "" {
 		q.Model = q.Name
 	}
+	if model, ok := g.standsFor(q.Model); ok {
+		setBody(r, dialect.Named(body, model))
+		q.Model = model
+	}
 	g.warnOfDigests(w, dialect.CanonicalModel(q.Model))
 	g.passToHolder(w, r, q.Model)
+}
+
+// showOpenAI answers what /v1/models says of one model.
+func (g *Gateway) showOpenAI(w http.ResponseWriter, r *http.Request, name string) {
+	if model, ok := g.standsFor(name); ok {
+		canonical := dialect.CanonicalModel(model)
+		for _, row := range g.Fleet.OpenAIModels(r.Context()) {
+			if row.Canonical() == canonical {
+				writeJSON(w, "application/json", row.As(name).Raw)
+				return
+			}
+		}
+		name = model
+	}
+	g.passToHolder(w, r, name)
 }
 
 // warnOfDigests says which models, or whether the one in question, instances have with different digests.
