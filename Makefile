@@ -52,7 +52,7 @@ ci: ## what CI runs: lint, test, cross, e2e
 dist: ## archives for all systems, and their checksums, in dist/
 	scripts/dist.sh
 
-nightly: ## long fuzz, property and race runs (FUZZTIME=60s for each fuzz target)
+nightly: ## long fuzz, property and race runs, and long waits (FUZZTIME=60s for each fuzz target)
 	@mkdir -p .cache; set -o pipefail; \
 	for file in $$(grep -rl --include='*_test.go' '^func Fuzz' cmd internal ollamatest); do \
 		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' "$$file"); do \
@@ -63,6 +63,7 @@ nightly: ## long fuzz, property and race runs (FUZZTIME=60s for each fuzz target
 	done
 	go test -timeout 2h ./internal/dispatch -rapid.checks=20000
 	go test $(RACE) -count=5 -timeout 1h ./...
+	CORRAL_E2E_LONG=1 $(MAKE) --no-print-directory e2e RUN='^TestClaudeCode$$'
 
 clean: ## remove what was built (.cache stays)
 	rm -rf bin dist

@@ -262,6 +262,12 @@ func eventually(t *testing.T, try func() error) {
 // busy takes slots of a Corral until free is called: each holder has its first token and will get no second one.
 func (c *corral) busy(t *testing.T, n int) (free func()) {
 	t.Helper()
+	return c.busyWith(t, "m", n)
+}
+
+// busyWith is busy with a model.
+func (c *corral) busyWith(t *testing.T, model string, n int) (free func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var all, begun sync.WaitGroup
 	begun.Add(n)
@@ -269,7 +275,7 @@ func (c *corral) busy(t *testing.T, n int) (free func()) {
 		all.Go(func() {
 			begin := sync.OnceFunc(begun.Done)
 			defer begin()
-			body := streamed("m", fmt.Sprintf("holder %d [[tokens=9 stall=1]]", i))
+			body := streamed(model, fmt.Sprintf("holder %d [[tokens=9 stall=1]]", i))
 			req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL+"/api/chat", strings.NewReader(body))
 			if err != nil {
 				t.Error(err)
