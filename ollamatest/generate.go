@@ -341,7 +341,6 @@ func writeJSON(w http.ResponseWriter, code int, body any) {
 	if err != nil {
 		panic(fmt.Errorf("encode %T: %w", body, err))
 	}
-	h.Set("Content-Length", fmt.Sprint(len(b)))
 	w.WriteHeader(code)
 	w.Write(b)
 }

@@ -1,6 +1,7 @@
 package call
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -112,8 +113,7 @@ func (u *run) deliver(resp *http.Response) {
 		}
 	}
 	c.record.Status = resp.StatusCode
-	if resp.ContentLength >= 0 && resp.ContentLength <= relay.Buffer {
-		u.plain(resp, committed)
+	if !u.streams(resp) && resp.ContentLength <= relay.Buffer && u.plain(resp, committed) {
 		return
 	}
 	u.stream(resp, committed)
@@ -133,22 +133,43 @@ func (u *run) lateError(resp *http.Response) {
 	u.call.fail(resp.StatusCode, dialect.ErrorMessage(body))
 }
 
-// plain reads a whole answer of known length, frees the slot, then writes: a slow client costs no slot.
-func (u *run) plain(resp *http.Response, committed bool) {
+// readPlain reads a whole answer; over tells that it is more than relay.Buffer, and is then to be read on from resp.
+// Ollama tells the length of an answer only where it is below 2 KiB.
+func readPlain(resp *http.Response) (body []byte, over bool, err error) {
+	if resp.ContentLength >= 0 {
+		body = make([]byte, resp.ContentLength)
+		_, err = io.ReadFull(resp.Body, body)
+		return body, false, err
+	}
+	body, err = io.ReadAll(io.LimitReader(resp.Body, relay.Buffer+1))
+	if over = len(body) > relay.Buffer; over {
+		resp.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.MultiReader(bytes.NewReader(body), resp.Body), resp.Body}
+	}
+	return body, over, err
+}
+
+// plain reads a whole answer, frees the slot, then writes: a slow client costs no slot. false if it is too large
+// for that.
+func (u *run) plain(resp *http.Response, committed bool) bool {
 	c := u.call
-	body := make([]byte, resp.ContentLength)
-	_, err := io.ReadFull(resp.Body, body)
+	body, over, err := readPlain(resp)
+	if over {
+		return false
+	}
 	_ = resp.Body.Close()
 	switch {
 	case err != nil && c.gone():
 		u.abandon(nil)
-		return
+		return true
 	case err != nil:
 		u.free(dispatch.Failed)
 		c.desk.Fleet.Failed(u.target.Name, err)
 		c.w.Header().Del("Content-Encoding")
 		c.fail(http.StatusBadGateway, fmt.Sprintf("instance %s broke off its answer", u.target.Name))
-		return
+		return true
 	}
 	u.free(result(resp.StatusCode))
 	c.record.Outcome = OutcomeOf(resp.StatusCode)
@@ -166,12 +187,15 @@ func (u *run) plain(resp *http.Response, committed bool) {
 	}
 	body = rename(c.client(resp.StatusCode), body)
 	if !committed {
-		c.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		if resp.ContentLength >= 0 {
+			c.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		}
 		c.w.WriteHeader(resp.StatusCode)
 	}
 	if _, err := c.w.Write(body); err != nil {
 		c.record.Outcome = OutcomeLeft
 	}
+	return true
 }
 
 // watchers see an answer go by. A long plain answer has no tail: it has no end marker but its length.

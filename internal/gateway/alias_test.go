@@ -193,6 +193,14 @@ func TestHonestAnswers(t *testing.T) {
 		busy.Wait()
 		warned(g, "plain after heartbeats", a.trailer.Get("X-Corral-Warning"))
 	})
+	long := strings.Replace(empty, "hmm", strings.Repeat("hmm ", 5000), 1) // Ollama does not tell its length
+	bubble(t, []instance{{name: "a", front: says("application/json; charset=utf-8", long)}}, func(g *rig) {
+		a := g.post("/api/chat", chat("m1", "x"))
+		warned(g, "long", a.header.Get("X-Corral-Warning"))
+		if a.body != long || a.header.Get("Content-Length") != "" {
+			g.Errorf("%d of %d bytes, Content-Length %q", len(a.body), len(long), a.header.Get("Content-Length"))
+		}
+	})
 	bubble(t, []instance{{name: "a", front: says("application/x-ndjson", empty)}}, func(g *rig) {
 		a := g.post("/api/chat", streamed("m1", "x"))
 		warned(g, "stream", a.trailer.Get("X-Corral-Warning"))
