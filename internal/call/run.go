@@ -191,6 +191,9 @@ func (u *run) plain(resp *http.Response, committed bool) bool {
 			c.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 		}
 		c.w.WriteHeader(resp.StatusCode)
+		if resp.ContentLength < 0 {
+			_ = http.NewResponseController(c.w).Flush() // else net/http tells the length of a short one
+		}
 	}
 	if _, err := c.w.Write(body); err != nil {
 		c.record.Outcome = OutcomeLeft

@@ -3,6 +3,7 @@ package manage
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"regexp"
@@ -51,6 +52,11 @@ func (t *task) findBlob() {
 		}
 	}
 	t.begun(listed(t.places), worst)
+	if worst == http.StatusNotFound {
+		digest, _ := blobOf(t.r.URL.Path)
+		t.refuse(dialect.Error{Status: worst, Message: fmt.Sprintf("blob %q not found", digest)})
+		return
+	}
 	t.w.WriteHeader(worst)
 }
 
