@@ -61,6 +61,11 @@ func startOllama(ctx context.Context, dir string, models ...string) (*ollama, er
 
 // startOllamaWith is startOllama with an address, "" for a free port, and environment, KEY=value.
 func startOllamaWith(ctx context.Context, dir, addr string, env []string, models ...string) (*ollama, error) {
+	return startBinary(ctx, ollamaBin, dir, addr, env, models...)
+}
+
+// startBinary is startOllamaWith of an Ollama of any generation.
+func startBinary(ctx context.Context, binary, dir, addr string, env []string, models ...string) (*ollama, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -75,7 +80,7 @@ func startOllamaWith(ctx context.Context, dir, addr string, env []string, models
 	}
 	o := &ollama{name: filepath.Base(dir), log: log, stats: filepath.Join(dir, "stats")}
 	o.Ollama, err = ollamatest.StartOllama(ctx, ollamatest.Process{
-		Binary: ollamaBin, Addr: addr, Models: filepath.Join(dir, "models"), Home: filepath.Join(dir, "home"), Log: log,
+		Binary: binary, Addr: addr, Models: filepath.Join(dir, "models"), Home: filepath.Join(dir, "home"), Log: log,
 		Env: append([]string{
 			fmt.Sprintf("OLLAMA_NUM_PARALLEL=%d", slots), "OLLAMA_KEEP_ALIVE=-1", "CORRAL_ENGINE_STATS=" + o.stats,
 		}, env...),
@@ -151,7 +156,13 @@ func plant(dir string, models []string) error {
 // newOllama starts an Ollama for one test; its folder's name is its own.
 func newOllama(t *testing.T, name, addr string, env []string, models ...string) *ollama {
 	t.Helper()
-	o, err := startOllamaWith(t.Context(), filepath.Join(t.TempDir(), name), addr, env, models...)
+	return newBinary(t, ollamaBin, name, addr, env, models...)
+}
+
+// newBinary is newOllama of an Ollama of any generation.
+func newBinary(t *testing.T, binary, name, addr string, env []string, models ...string) *ollama {
+	t.Helper()
+	o, err := startBinary(t.Context(), binary, filepath.Join(t.TempDir(), name), addr, env, models...)
 	if err != nil {
 		t.Fatal(err)
 	}
