@@ -72,6 +72,7 @@ func (u terminal) ollama(args ...string) said {
 var (
 	escapes = regexp.MustCompile("\x1b\\[[0-9;?]*[a-zA-Z]|\r")
 	ages    = regexp.MustCompile(`(Less than a|About an?|\d+) (second|minute|hour)s? (ago|from now)`)
+	digests = regexp.MustCompile(`((?:file|bad):latest) [0-9a-f]{12}`)
 	spaces  = regexp.MustCompile(`[ \t]+`)
 )
 
@@ -146,6 +147,8 @@ func cliLikeDirect(t *testing.T, binary string, n int) {
 		}
 		if args[0] == "list" { // the order of what was made within a second is not said
 			want.out, got.out = sorted(want.out), sorted(got.out)
+			// v0.17 writes the path of its folder into what it makes from a file, and so into the digest.
+			want.out, got.out = digests.ReplaceAllString(want.out, "$1 <id>"), digests.ReplaceAllString(got.out, "$1 <id>")
 		}
 		if args[0] == "show" {
 			want.out, got.out = blobPath.ReplaceAllString(want.out, "<blobs>/"), blobPath.ReplaceAllString(got.out, "<blobs>/")
