@@ -25,8 +25,8 @@ demo: build ## a burst on Ollama alone, then through Corral (KEEP=1 stays up aft
 test: ## all tests that need nothing but Go
 	go test $(RACE) ./...
 
-e2e: ## tests against a real Ollama with a simulated engine, and real clients (RUN=regexp picks some)
-	ollama=$$(scripts/ollama.sh) && CORRAL_OLLAMA=$$ollama go test -tags e2e -count=1 -timeout 20m $(if $(RUN),-v -run '$(RUN)') ./ollamatest/... ./test/e2e/...
+e2e: ## tests against real Ollama servers and clients (RUN=regexp picks some, UPDATE=1 writes docs/compatibility.md)
+	ollama=$$(scripts/ollama.sh) && CORRAL_OLLAMA=$$ollama go test -tags e2e -count=1 -timeout 30m $(if $(RUN),-v -run '$(RUN)') ./ollamatest/... ./test/e2e/...
 
 bench: ## measure the budgets beside the standard library's proxy (Linux)
 	go run ./test/bench

@@ -128,6 +128,9 @@ func writeJSON(w http.ResponseWriter, contentType string, v any) {
 		call.WriteError(w, dialect.Ollama, http.StatusInternalServerError, err.Error())
 		return
 	}
+	if contentType == "application/json" {
+		body = append(body, '\n') // as Ollama's OpenAI routes write it
+	}
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(http.StatusOK)

@@ -46,7 +46,9 @@ func (s *spread) conclude() {
 		s.progress.finish(line{Error: e.Message})
 		return
 	}
-	s.refuse(e)
+	_, body := dialect.Ollama.ErrorBody(e.Status, e.Message)
+	s.answer(e.Status, "application/json", body) // as Ollama says it after work: without a charset
+	s.outcome.Error = e.Message
 }
 
 // summary is one error for those of several instances: in an instance's own words where all say the same.

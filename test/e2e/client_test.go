@@ -74,14 +74,18 @@ var volatile = regexp.MustCompile(`^(id|item_id|response_id|request_id|created|c
 // enginePort is an engine's address in an error text.
 var enginePort = regexp.MustCompile(`127\.0\.0\.1:\d+`)
 
-// blobPath is where a server keeps a blob, in a Modelfile.
-var blobPath = regexp.MustCompile(`/[^ "\\\\]*/blobs/`)
+// blobPath is where a server keeps a blob, in a Modelfile, and manifestPath where a manifest, in an error.
+var (
+	blobPath     = regexp.MustCompile(`/[^ "\\\\]*/blobs/`)
+	manifestPath = regexp.MustCompile(`/[^ "\\\\]*/models/manifests/`)
+)
 
 // normal is a body in which what differs between two runs of the same request is replaced: ids, timestamps and
 // durations. Streams stay streams, event by event.
 func normal(body string) string {
+	body = manifestPath.ReplaceAllString(blobPath.ReplaceAllString(body, "/blobs/"), "/manifests/")
 	var lines []string
-	for line := range strings.Lines(blobPath.ReplaceAllString(enginePort.ReplaceAllString(body, "127.0.0.1:N"), "/blobs/")) {
+	for line := range strings.Lines(enginePort.ReplaceAllString(body, "127.0.0.1:N")) {
 		text := strings.TrimRight(line, "\r\n")
 		prefix, data := "", text
 		if rest, ok := strings.CutPrefix(text, "data: "); ok {
@@ -117,30 +121,39 @@ func scrub(v any) any {
 	return v
 }
 
-// same compares what a client sees with and without Corral: status, the headers that clients read, the body.
+// same fails a test where a client would see a difference between with and without Corral.
 func same(t *testing.T, what string, want, got answer) {
 	t.Helper()
+	for _, d := range differences(want, got) {
+		t.Errorf("%s\n %s", what, d)
+	}
+}
+
+// differences compares what a client sees with and without Corral: status, the headers that clients read, the body.
+func differences(want, got answer) (all []string) {
+	differ := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	if got.code != want.code {
-		t.Errorf("%s\n status %d through Corral, %d direct\n through %.300s\n direct  %.300s", what, got.code, want.code, got.body, want.body)
-		return
+		differ("status %d through Corral, %d direct\n through %.300s\n direct  %.300s", got.code, want.code, got.body, want.body)
+		return all
 	}
 	for _, h := range []string{"Content-Type", "Cache-Control", "Allow", "Location", "Content-Encoding", "Transfer-Encoding"} {
 		if h == "Cache-Control" && got.header.Get(h) == "no-cache, no-transform" {
 			continue // of a stream, on purpose: middle boxes must leave it alone
 		}
 		if g, w := got.header.Values(h), want.header.Values(h); strings.Join(g, "|") != strings.Join(w, "|") {
-			t.Errorf("%s\n %s: %q through Corral, %q direct", what, h, g, w)
+			differ("%s: %q through Corral, %q direct", h, g, w)
 		}
 	}
 	if (got.length < 0) != (want.length < 0) {
-		t.Errorf("%s\n Content-Length %d through Corral, %d direct (-1: chunked)", what, got.length, want.length)
+		differ("Content-Length %d through Corral, %d direct (-1: chunked)", got.length, want.length)
 	}
 	if (got.err == nil) != (want.err == nil) {
-		t.Errorf("%s\n read: %v through Corral, %v direct", what, got.err, want.err)
+		differ("read: %v through Corral, %v direct", got.err, want.err)
 	}
 	if g, w := normal(got.body), normal(want.body); g != w {
-		t.Errorf("%s\n through %s\n direct  %s", what, clip(g), clip(w))
+		differ("through %s\n direct  %s", clip(g), clip(w))
 	}
+	return all
 }
 
 func clip(s string) string {
