@@ -11,7 +11,7 @@ CROSS    := windows/amd64 darwin/arm64
 
 export VERSION
 
-.PHONY: help build demo test e2e bench lint cross ci dist nightly clean
+.PHONY: help build demo test e2e sdk bench lint cross ci dist nightly clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf 'make %-9s %s\n' "$$name" "$$text"; done
@@ -28,6 +28,9 @@ test: ## all tests that need nothing but Go
 e2e: ## tests against real Ollama servers and clients (RUN=regexp picks some, UPDATE=1 writes docs/compatibility.md)
 	ollama=$$(scripts/ollama.sh) && CORRAL_OLLAMA=$$ollama go test -tags e2e -count=1 -timeout 30m $(if $(RUN),-v -run '$(RUN)') ./ollamatest/... ./test/e2e/...
 
+sdk: ## official Go, Python and JavaScript clients with and without Corral
+	CORRAL_E2E_SDK=1 $(MAKE) --no-print-directory e2e RUN='^TestSDK$$'
+
 bench: ## measure the budgets beside the standard library's proxy (Linux)
 	go run ./test/bench
 
@@ -41,8 +44,8 @@ cross: ## everything compiles, tests too, on the other systems
 		go vet ./... && go build -o /dev/null ./cmd/corral || exit 1; \
 	done
 
-ci: ## what CI runs: lint, test, cross, e2e
-	@for step in lint test cross e2e; do \
+ci: ## what CI runs: lint, test, cross, e2e, sdk
+	@for step in lint test cross e2e sdk; do \
 		echo "== $$step"; \
 		start=$$SECONDS; \
 		$(MAKE) --no-print-directory $$step || { echo "== $$step failed after $$((SECONDS - start)) s"; exit 1; }; \
