@@ -171,8 +171,8 @@ func TestTooLarge(t *testing.T) {
 	})
 }
 
-// TestLists: the fleet answers as one Ollama, in under a second with dead nodes in it.
-func TestLists(t *testing.T) {
+// TestTrap16ListsAreThoseOfOneOllama: the fleet answers as one Ollama, in under a second with dead nodes in it.
+func TestTrap16ListsAreThoseOfOneOllama(t *testing.T) {
 	one := ollamatest.Options{Models: []ollamatest.Model{{Name: "m1"}, {Name: "only-a"}}, Version: "0.33.0"}
 	two := ollamatest.Options{Models: []ollamatest.Model{{Name: "m1"}, {Name: "only-b"}}, Version: "0.9.6"}
 	zero := ollamatest.Options{Models: []ollamatest.Model{{Name: "m1"}}, Version: "0.0.0"}

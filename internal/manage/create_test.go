@@ -63,8 +63,8 @@ func TestCreateFromBlob(t *testing.T) {
 	})
 }
 
-// TestCreateGoesWhereItsBlobsAre: an instance that was away during the upload is left out.
-func TestCreateGoesWhereItsBlobsAre(t *testing.T) {
+// TestTrap15CreateGoesWhereItsBlobsAre: an instance that was away during the upload is left out.
+func TestTrap15CreateGoesWhereItsBlobsAre(t *testing.T) {
 	bubble(t, named("a", "b", "c"), func(g *rig) {
 		g.down("a")
 		content, digest := blob(1 << 10)
