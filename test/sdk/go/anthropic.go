@@ -10,23 +10,32 @@ import (
 	"github.com/anthropics/anthropic-sdk-go/option"
 )
 
+// anthropicClient is a client of Anthropic's.
+type anthropicClient struct{ anthropic.Client }
+
 func anthropicFeatures(base *url.URL) []feature {
-	c := anthropic.NewClient(option.WithBaseURL(base.String()), option.WithAPIKey("none"), option.WithMaxRetries(0))
-	params := func(model, text string, more ...anthropic.ContentBlockParamUnion) anthropic.MessageNewParams {
-		blocks := append(more, anthropic.NewTextBlock(text))
-		return anthropic.MessageNewParams{Model: anthropic.Model(model), MaxTokens: 50, Messages: []anthropic.MessageParam{anthropic.NewUserMessage(blocks...)}}
+	c := anthropicClient{anthropic.NewClient(option.WithBaseURL(base.String()), option.WithAPIKey("none"), option.WithMaxRetries(0))}
+	return append(c.messages(), c.others()...)
+}
+
+func turn(model, text string, more ...anthropic.ContentBlockParamUnion) anthropic.MessageNewParams {
+	blocks := append(more, anthropic.NewTextBlock(text))
+	return anthropic.MessageNewParams{Model: anthropic.Model(model), MaxTokens: 50, Messages: []anthropic.MessageParam{anthropic.NewUserMessage(blocks...)}}
+}
+
+func (c anthropicClient) message(ctx context.Context, p anthropic.MessageNewParams) (string, error) {
+	r, err := c.Messages.New(ctx, p)
+	if err != nil {
+		return "", err
 	}
-	message := func(ctx context.Context, p anthropic.MessageNewParams) (string, error) {
-		r, err := c.Messages.New(ctx, p)
-		if err != nil {
-			return "", err
-		}
-		return fmt.Sprint(r.Content[0].Text, " ", r.StopReason), nil
-	}
+	return fmt.Sprint(r.Content[0].Text, " ", r.StopReason), nil
+}
+
+func (c anthropicClient) messages() []feature {
 	return []feature{
-		{"chat", func(ctx context.Context) (string, error) { return message(ctx, params("m", said)) }},
+		{"chat", func(ctx context.Context) (string, error) { return c.message(ctx, turn("m", hello)) }},
 		{"stream", func(ctx context.Context) (string, error) {
-			s := c.Messages.NewStreaming(ctx, params("m", said))
+			s := c.Messages.NewStreaming(ctx, turn("m", hello))
 			defer s.Close()
 			whole, pieces := anthropic.Message{}, 0
 			for s.Next() {
@@ -41,7 +50,7 @@ func anthropicFeatures(base *url.URL) []feature {
 			return fmt.Sprint(whole.Content[0].Text, " in ", pieces), nil
 		}},
 		{"tools", func(ctx context.Context) (string, error) {
-			p := params("tooled", call)
+			p := turn("tooled", call)
 			p.Tools = []anthropic.ToolUnionParam{{OfTool: &anthropic.ToolParam{
 				Name: "weather", Description: anthropic.String("of a city"),
 				InputSchema: anthropic.ToolInputSchemaParam{Properties: schema["properties"]},
@@ -57,11 +66,16 @@ func anthropicFeatures(base *url.URL) []feature {
 			}
 			return "", errors.New("no tool call")
 		}},
+	}
+}
+
+func (c anthropicClient) others() []feature {
+	return []feature{
 		{"vision", func(ctx context.Context) (string, error) {
-			return message(ctx, params("m", said, anthropic.NewImageBlockBase64("image/png", pixel)))
+			return c.message(ctx, turn("m", hello, anthropic.NewImageBlockBase64("image/png", pixel)))
 		}},
 		{"error", func(ctx context.Context) (string, error) {
-			_, err := message(ctx, params("nope", said))
+			_, err := c.message(ctx, turn("nope", hello))
 			var e *anthropic.Error
 			if !errors.As(err, &e) {
 				return "", fmt.Errorf("not the client's error: %w", err)
@@ -71,7 +85,7 @@ func anthropicFeatures(base *url.URL) []feature {
 		{"cancel", func(ctx context.Context) (string, error) {
 			ctx, cancel := context.WithCancel(ctx)
 			defer cancel()
-			s := c.Messages.NewStreaming(ctx, params("m", stalls))
+			s := c.Messages.NewStreaming(ctx, turn("m", stalls))
 			defer s.Close()
 			if !s.Next() {
 				return "", fmt.Errorf("nothing came: %w", s.Err())

@@ -10,14 +10,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"os"
 	"strings"
 )
 
 const (
-	said   = "[[tokens=3 say=hello]]"
+	hello  = "[[tokens=3 say=hello]]"
 	object = `[[tokens=1 say={"x":"y"}]]`
 	call   = `[[tokens=1 say={"name":"weather","parameters":{"city":"Rome"}}]]`
 	stalls = "[[tokens=9 stall=2]]"
@@ -71,5 +70,3 @@ func picture() []byte {
 	}
 	return b
 }
-
-var httpClient = &http.Client{}

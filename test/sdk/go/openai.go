@@ -14,25 +14,31 @@ import (
 	"github.com/openai/openai-go/v3/shared"
 )
 
+// openAIClient is a client of OpenAI's.
+type openAIClient struct{ openai.Client }
+
 func openAIFeatures(base *url.URL) []feature {
-	c := openai.NewClient(option.WithBaseURL(base.String()+"/v1"), option.WithAPIKey("none"), option.WithMaxRetries(0))
-	user := func(text string) []openai.ChatCompletionMessageParamUnion {
-		return []openai.ChatCompletionMessageParamUnion{openai.UserMessage(text)}
+	c := openAIClient{openai.NewClient(option.WithBaseURL(base.String()+"/v1"), option.WithAPIKey("none"), option.WithMaxRetries(0))}
+	return append(c.chats(), append(c.formats(), c.others()...)...)
+}
+
+func (c openAIClient) chat(ctx context.Context, p openai.ChatCompletionNewParams) (string, error) {
+	r, err := c.Chat.Completions.New(ctx, p)
+	if err != nil {
+		return "", err
 	}
-	chat := func(ctx context.Context, p openai.ChatCompletionNewParams) (string, error) {
-		r, err := c.Chat.Completions.New(ctx, p)
-		if err != nil {
-			return "", err
-		}
-		return r.Choices[0].Message.Content + " " + r.Choices[0].FinishReason, nil
-	}
-	params := func(model, text string) openai.ChatCompletionNewParams {
-		return openai.ChatCompletionNewParams{Model: model, Messages: user(text)}
-	}
+	return r.Choices[0].Message.Content + " " + r.Choices[0].FinishReason, nil
+}
+
+func params(model, text string) openai.ChatCompletionNewParams {
+	return openai.ChatCompletionNewParams{Model: model, Messages: []openai.ChatCompletionMessageParamUnion{openai.UserMessage(text)}}
+}
+
+func (c openAIClient) chats() []feature {
 	return []feature{
-		{"chat", func(ctx context.Context) (string, error) { return chat(ctx, params("m", said)) }},
+		{"chat", func(ctx context.Context) (string, error) { return c.chat(ctx, params("m", hello)) }},
 		{"stream", func(ctx context.Context) (string, error) {
-			s := c.Chat.Completions.NewStreaming(ctx, params("m", said))
+			s := c.Chat.Completions.NewStreaming(ctx, params("m", hello))
 			defer s.Close()
 			text, pieces := "", 0
 			for s.Next() {
@@ -58,28 +64,38 @@ func openAIFeatures(base *url.URL) []feature {
 			f := r.Choices[0].Message.ToolCalls[0].Function
 			return f.Name + f.Arguments, nil
 		}},
+	}
+}
+
+func (c openAIClient) formats() []feature {
+	return []feature{
 		{"json", func(ctx context.Context) (string, error) {
 			p := params("m", object)
 			p.ResponseFormat.OfJSONObject = &shared.ResponseFormatJSONObjectParam{}
-			return chat(ctx, p)
+			return c.chat(ctx, p)
 		}},
 		{"schema", func(ctx context.Context) (string, error) {
 			p := params("m", object)
 			p.ResponseFormat.OfJSONSchema = &shared.ResponseFormatJSONSchemaParam{
 				JSONSchema: shared.ResponseFormatJSONSchemaJSONSchemaParam{Name: "x", Schema: schema},
 			}
-			return chat(ctx, p)
+			return c.chat(ctx, p)
 		}},
 		{"vision", func(ctx context.Context) (string, error) {
-			return chat(ctx, openai.ChatCompletionNewParams{Model: "m", Messages: []openai.ChatCompletionMessageParamUnion{
+			return c.chat(ctx, openai.ChatCompletionNewParams{Model: "m", Messages: []openai.ChatCompletionMessageParamUnion{
 				openai.UserMessage([]openai.ChatCompletionContentPartUnionParam{
-					openai.TextContentPart(said),
+					openai.TextContentPart(hello),
 					openai.ImageContentPart(openai.ChatCompletionContentPartImageImageURLParam{URL: "data:image/png;base64," + pixel}),
 				}),
 			}})
 		}},
+	}
+}
+
+func (c openAIClient) others() []feature {
+	return []feature{
 		{"responses", func(ctx context.Context) (string, error) {
-			r, err := c.Responses.New(ctx, responses.ResponseNewParams{Model: "m", Input: responses.ResponseNewParamsInputUnion{OfString: openai.String(said)}})
+			r, err := c.Responses.New(ctx, responses.ResponseNewParams{Model: "m", Input: responses.ResponseNewParamsInputUnion{OfString: openai.String(hello)}})
 			if err != nil {
 				return "", err
 			}
@@ -95,7 +111,7 @@ func openAIFeatures(base *url.URL) []feature {
 			return fmt.Sprint(len(r.Data), " ", r.Data[0].Embedding[:2]), nil
 		}},
 		{"error", func(ctx context.Context) (string, error) {
-			_, err := chat(ctx, params("nope", said))
+			_, err := c.chat(ctx, params("nope", hello))
 			return raised(err)
 		}},
 		{"cancel", func(ctx context.Context) (string, error) {
