@@ -25,6 +25,8 @@ func (g *Gateway) admit(w http.ResponseWriter, r *http.Request) bool {
 		h.Set("Access-Control-Allow-Origin", origin)
 		h.Add("Vary", "Origin")
 		if r.Method == http.MethodOptions {
+			h.Add("Vary", "Access-Control-Request-Method")
+			h.Add("Vary", "Access-Control-Request-Headers")
 			h.Set("Access-Control-Allow-Methods", "GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS")
 			h.Set("Access-Control-Allow-Headers", strings.Join(allowedHeaders[:], ","))
 			h.Set("Access-Control-Max-Age", "43200")

@@ -60,6 +60,9 @@ func TestCORS(t *testing.T) {
 			!strings.Contains(a.header.Get("Access-Control-Allow-Methods"), "DELETE") {
 			g.Errorf("preflight: %d %v", a.status, a.header)
 		}
+		if vary := strings.Join(a.header.Values("Vary"), "|"); vary != "Origin|Access-Control-Request-Method|Access-Control-Request-Headers" {
+			g.Errorf("preflight: Vary %s, which a cache between needs", vary)
+		}
 		if a := g.get("/api/tags", "Origin", "http://localhost:3000"); len(a.header.Values("Access-Control-Allow-Origin")) != 1 {
 			g.Errorf("%v", a.header)
 		}
