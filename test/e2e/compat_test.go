@@ -119,12 +119,14 @@ func describe(a answer) string {
 const compatIntro = `# Is it the same as Ollama?
 
 This page is written by a test, which fails when it is not true: ` + "`make e2e RUN=TestCompatibility`" + `. Every request goes to
-a real Ollama, and through Corral to a second one with the same models. Compared are the status, Content-Type,
-Content-Length (told, or chunked), Allow, Location, Cache-Control and Content-Encoding, and the whole body: JSON without
-ids, times and durations; streams event by event. v0.33.0 runs with a simulated engine, v0.17.4, the generation of
-engines before, computes with a tiny model of random weights at temperature 0.
+a real Ollama, and through Corral to a second one with the same models. Compared are the status, all headers but those
+below, whether the length is told or the answer is chunked, and the whole body: JSON without ids, times and durations;
+streams event by event. v0.33.0 runs with a simulated engine, v0.17.4, the generation of engines before, computes with a
+tiny model of random weights at temperature 0.
 
 What Corral always adds: ` + "`X-Corral-*`, `X-Request-Id`" + `, and on streams ` + "`X-Accel-Buffering: no` and `Cache-Control: no-cache, no-transform`" + `.
+For pages of other origins these headers are listed in ` + "`Access-Control-Expose-Headers` and `-Allow-Headers`" + `. Date and Connection are
+the connection's own.
 Bad bodies of the inference routes, about a thousand of them, are compared by ` + "`make e2e RUN=TestBadInput`" + `.
 `
 
@@ -149,9 +151,11 @@ func compatGroups(t *testing.T) []compatGroup {
 		group("GET /api/status", with("plain", ""), by(http.MethodHead)),
 	}
 	all = append(all, generateGroups(t)...)
+	all = append(all, ableGroups()...)
 	all = append(all, embedGroups()...)
 	all = append(all, rareGroups(t)...)
 	all = append(all, manageGroups()...)
+	all = append(all, registryGroups(t)...)
 	return append(all, listGroups()...)
 }
 
@@ -177,7 +181,7 @@ func generateGroups(t *testing.T) []compatGroup {
 			with("unknown model", `{"model":"nope"`+content+`}`), with("no model", `{`+strings.TrimPrefix(content, ",")+`}`),
 			with("embedding model", `{"model":"emb"`+content+`}`), with("cloud model", `{"model":"nope:cloud"`+content+`,"stream":false}`),
 			with("no JSON", `{`), with("nothing", ""), with("gzip", "\x1f\x8b\x08", "Content-Encoding", "gzip"),
-			with("thinking", body(`,"think":true`)), by(http.MethodGet), by(http.MethodPut),
+			with("thinking", body(`,"think":true`)), by(http.MethodHead), by(http.MethodGet), by(http.MethodPut),
 			at("slash at the end", route+"/", body("")), at("two slashes", "/"+route, body("")))
 	}
 	messages := `,"messages":[{"role":"user","content":"` + said + `"}]`
@@ -194,7 +198,7 @@ func generateGroups(t *testing.T) []compatGroup {
 			with("unknown model", `{"model":"nope"`+content+`,"max_tokens":9}`), with("no model", `{`+strings.TrimPrefix(content, ",")+`,"max_tokens":9}`),
 			with("embedding model", `{"model":"emb"`+content+`,"max_tokens":9}`), with("cloud model", `{"model":"nope:cloud"`+content+`,"max_tokens":9}`),
 			with("no JSON", `{`), with("nothing", ""), with("tools", body(tool)),
-			by(http.MethodGet), at("slash at the end", route+"/", body("")))
+			by(http.MethodHead), by(http.MethodGet), at("slash at the end", route+"/", body("")))
 	}
 	chatGroup := ollama("/api/chat", messages, `,"messages":[]`)
 	chatGroup.cases = append(chatGroup.cases, group("POST /api/chat",
@@ -218,7 +222,7 @@ func embedGroups() []compatGroup {
 			with("several", `{"model":"emb","`+field+`":["a","b","c"]}`), with("none", `{"model":"emb","`+field+`":[]}`),
 			with("dimensions", `{"model":"emb","`+field+`":"a text","dimensions":8}`), with("base64", `{"model":"emb","`+field+`":"a text","encoding_format":"base64"}`),
 			with("unknown model", `{"model":"nope","`+field+`":"a"}`), with("no model", `{"`+field+`":"a"}`), with("no JSON", `{`), with("nothing", ""),
-			with("numbers", `{"model":"emb","`+field+`":[1,2]}`), by(http.MethodGet), at("slash at the end", route+"/", `{"model":"emb","`+field+`":"a"}`))
+			with("numbers", `{"model":"emb","`+field+`":[1,2]}`), by(http.MethodHead), by(http.MethodGet), at("slash at the end", route+"/", `{"model":"emb","`+field+`":"a"}`))
 	}
 	return []compatGroup{
 		embeds("/api/embeddings", "prompt"), embeds("/v1/embeddings", "input"), embeds("/api/embed", "input"),
@@ -244,6 +248,9 @@ func rareGroups(t *testing.T) []compatGroup {
 		group("DELETE /api/user/keys/x", by(http.MethodGet)),
 		group("POST /api/experimental/web_search", with("no JSON", `{`), by(http.MethodGet)),
 		group("POST /api/experimental/web_fetch", with("no JSON", `{`)),
+		group("GET /api/experimental/aliases", with("plain", ""), by(http.MethodPut)),
+		group("POST /api/experimental/aliases", with("no JSON", `{`)),
+		group("DELETE /api/experimental/aliases", with("no JSON", `{`)),
 		group("GET /nope", with("unknown path", ""), by(http.MethodPost), at("case", "/API/TAGS", ""), at("dots", "/api/../api/version", "")),
 	}
 }
